@@ -1,0 +1,172 @@
+"""The tidy row, and what every metric is: its unit, which way is better, how tables show it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tasks.errors import UserError, unknown_name
+
+OK, UNAVAILABLE, FAILED = "ok", "unavailable", "failed"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is stored and shown.
+
+    Args:
+        unit: the base unit that values are stored in.
+        better: ``"higher"``, ``"lower"`` or ``""`` where neither is meant.
+        shown: the unit of tables; empty for the base unit.
+        scale: base units in one shown unit.
+        title: the column heading.
+    """
+
+    unit: str
+    better: str
+    title: str
+    shown: str = ""
+    scale: float = 1.0
+
+
+_MIB = float(2**20)
+
+
+def _memory(title: str) -> Metric:
+    return Metric("B", "lower", title, "MiB", _MIB)
+
+
+METRICS: dict[str, Metric] = {
+    "top1": Metric("%", "higher", "top-1"),
+    "top5": Metric("%", "higher", "top-5"),
+    "nll": Metric("nats", "lower", "NLL"),
+    "ece": Metric("%", "lower", "ECE (15 bins)"),
+    "diversity": Metric("", "higher", "diversity"),
+    "box_ap": Metric("%", "higher", "box AP"),
+    "box_ap50": Metric("%", "higher", "box AP50"),
+    "mask_ap": Metric("%", "higher", "mask AP"),
+    "miou": Metric("%", "higher", "mIoU"),
+    "aacc": Metric("%", "higher", "aAcc"),
+    "params": Metric("count", "lower", "parameters", "k", 1e3),
+    "params_trainable": Metric("count", "lower", "trainable", "k", 1e3),
+    "params_inference": Metric("count", "lower", "parameters at inference", "k", 1e3),
+    "macs": Metric("MAC/image", "lower", "MACs", "M", 1e6),
+    "train_flops": Metric("FLOP/image", "lower", "training FLOPs", "M", 1e6),
+    "disk_size": Metric("B", "lower", "disk", "MB", 1e6),
+    "mem_peak_allocated": _memory("peak allocated"),
+    "mem_peak_reserved": _memory("peak reserved"),
+    "mem_peak_process": _memory("peak GPU process"),
+    "mem_peak_resident": _memory("peak resident"),
+    "mem_parameters": _memory("parameters"),
+    "mem_gradients": _memory("gradients"),
+    "mem_optimizer": _memory("optimizer state"),
+    "mem_activations": _memory("activations"),
+    "mem_rest": _memory("rest"),
+    "mem_alloc_retries": Metric("count", "lower", "allocator retries"),
+    "train_time": Metric("s", "lower", "training time"),
+    "epoch_time": Metric("s", "lower", "epoch time"),
+    "warmup_time": Metric("s", "lower", "first-step warm-up"),
+    "eval_time": Metric("s", "lower", "evaluation time"),
+    "checkpoint_time": Metric("s", "lower", "checkpoint time"),
+    "data_time": Metric("s", "lower", "time waiting for data"),
+    "total_time": Metric("s", "lower", "total time"),
+    "steps": Metric("count", "", "optimizer steps"),
+    "time_to_target": Metric("s", "lower", "time to target"),
+    "latency": Metric("s", "lower", "latency", "ms", 1e-3),
+    "throughput": Metric("images/s", "higher", "throughput"),
+    "energy_gpu_counter": Metric("J", "lower", "GPU energy (counter)"),
+    "energy_gpu_integrated": Metric("J", "lower", "GPU energy (integrated)"),
+    "energy_gpu_error": Metric("J", "lower", "GPU energy quantisation error"),
+    "energy_cpu_package": Metric("J", "lower", "CPU energy"),
+    "energy_idle": Metric("J", "lower", "idle draw over the same time"),
+    "energy_to_target": Metric("J", "lower", "energy to target"),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured value, or the reason why there is none.
+
+    ``value`` is in the metric's base unit; None makes the row ``unavailable`` and then ``reason``
+    must say why in words a user understands. With a value, ``reason`` is a note (an error bar, a
+    counting convention, a batch size).
+    """
+
+    metric: str
+    value: float | None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.metric.split("@")[0] not in METRICS:
+            raise unknown_name("metric", self.metric, METRICS)
+        if self.value is None and not self.reason:
+            raise ValueError(f"{self.metric} has neither a value nor a reason")
+        if self.value is not None and not math.isfinite(self.value):
+            object.__setattr__(self, "reason", self.reason or f"measured as {self.value}")
+            object.__setattr__(self, "value", None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement of one run: the line of every ``rows.csv``."""
+
+    suite: str
+    run_id: str
+    task: str
+    dataset: str
+    arch: str
+    method: str
+    variant: str
+    seed: int
+    phase: str
+    metric: str
+    value: float | None
+    unit: str
+    status: str
+    reason: str
+
+    @classmethod
+    def of(cls, measurement: Measurement, **identity: Any) -> Row:
+        """A row from a measurement; ``identity`` fills ``suite`` to ``phase``."""
+        return cls(
+            **identity,
+            metric=measurement.metric,
+            value=measurement.value,
+            unit=METRICS[measurement.metric.split("@")[0]].unit,
+            status=UNAVAILABLE if measurement.value is None else OK,
+            reason=measurement.reason,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as a mapping in column order; a missing value is None."""
+        return asdict(self)
+
+
+COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row))
+
+
+def metric_info(name: str) -> Metric:
+    """The metric behind a row's name; ``latency@32`` is ``latency`` at batch size 32.
+
+    Raises:
+        UserError: no such metric; names the nearest one.
+    """
+    base = name.split("@")[0]
+    if base not in METRICS:
+        raise unknown_name("metric", base, METRICS)
+    return METRICS[base]
+
+
+__all__ = [
+    "COLUMNS",
+    "FAILED",
+    "METRICS",
+    "OK",
+    "UNAVAILABLE",
+    "Measurement",
+    "Metric",
+    "Row",
+    "UserError",
+    "metric_info",
+]

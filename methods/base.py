@@ -1,0 +1,115 @@
+"""The method contract: ``prepare``, and what a method may add to it.
+
+A method is a small class, usually a dataclass whose fields are its options::
+
+    @METHODS.register("half_depth")
+    @dataclass
+    class HalfDepth(Method):
+        \"\"\"Every second shape-preserving block removed.\"\"\"
+
+        def prepare(self, model):
+            view = block_view(model)
+            ...
+            return model
+
+Everything else has a default: the training step is the model's own, there is one phase, and the
+one deployable network is the model as trained.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tasks.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from mmengine.hooks import Hook
+    from mmengine.model import BaseModel
+    from mmengine.optim import OptimWrapper
+
+METHODS: Registry[type[Method]] = Registry(
+    "method", "METHODS", "methods", group="depthbench.methods"
+)
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What a phase left behind.
+
+    ``curve`` holds one mapping a validation: ``epoch``, ``step`` and the task's metrics;
+    ``steps`` counts the phase's optimizer steps.
+    """
+
+    name: str
+    steps: int
+    curve: tuple[Mapping[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with its own optimizer and schedule.
+
+    Each phase has its own rows for time and energy. ``share`` is the fraction of the run's budget
+    that the phase may spend; ``epochs`` asks for a number of its own instead, still counted
+    against the budget.
+    """
+
+    name: str = "train"
+    share: float = 1.0
+    epochs: int | None = None
+    optimizer: Mapping[str, Any] | None = None
+    """Changes to the recipe's optimizer config; None keeps it."""
+    schedule: Sequence[Mapping[str, Any]] | None = None
+    """Replaces the recipe's schedule; None keeps it."""
+    stop: Callable[[Sequence[Mapping[str, float]]], bool] | None = None
+    """Asked after each validation, with the phase's curve so far: end the phase now?"""
+    keep: bool = False
+    """Keep the weights at the end of the phase, so that a resumed run sees them again."""
+    hooks: Sequence[Hook] = field(default_factory=tuple)
+
+
+Phases = Generator[Phase, PhaseResult, None]
+
+
+class Method(abc.ABC):
+    """What is done to a model so that it trains or runs with less."""
+
+    paramwise: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+    """Substrings of parameter names to mmengine's per-parameter settings
+    (``{"fusion": {"decay_mult": 0.0}}``)."""
+    changes_nothing: ClassVar[bool] = False
+    """True for a baseline that leaves the model as it is: silences the no-effect warning."""
+
+    @abc.abstractmethod
+    def prepare(self, model: BaseModel) -> BaseModel:
+        """Change the model before training (in place or not) and return it.
+
+        Raises:
+            UserError: the method has no meaning for this model.
+        """
+
+    def train_step(
+        self, model: BaseModel, data: dict[str, Any], optim_wrapper: OptimWrapper
+    ) -> dict[str, torch.Tensor]:
+        """One batch: forward, backward, optimizer step; returns the losses to log."""
+        return model.train_step(data, optim_wrapper=optim_wrapper)
+
+    def phases(self, model: BaseModel) -> Phases:
+        """Yield the phases of training; each ``yield`` gives back the phase's result.
+
+        The generator may change the model between phases. On resume it is run again from the
+        start with the recorded results, so it must depend on nothing else.
+        """
+        yield Phase()
+
+    def hooks(self) -> Sequence[Hook]:
+        """mmengine hooks that run in every phase."""
+        return ()
+
+    def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
+        """The deployable networks by name; each is evaluated and costed as rows of its own."""
+        return {"full": model}

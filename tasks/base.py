@@ -1,0 +1,102 @@
+"""The task contract: data, model, loss, metrics and recipe, handed out as one object."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from mmengine.model import BaseModel
+
+from tasks.registry import Registry
+
+TASKS: Registry[type[Task]] = Registry("task", "TASKS", "tasks", group="depthbench.tasks")
+
+
+class BatchSource(Protocol):
+    """Batches of one split, in an order that depends on the seed and the epoch alone."""
+
+    dataset: Any
+    """What mmengine looks at for ``metainfo``; may be None."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, index: int, start: int = 0) -> Iterator[dict[str, Any]]:
+        """The batches of epoch ``index``, from batch ``start`` on, as ``model.train_step`` eats them.
+
+        The same index gives the same batches whatever ran before, which is what makes a resumed
+        run equal to one that was never interrupted.
+        """
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained, apart from for how long.
+
+    ``schedule`` holds mmengine parameter scheduler configs whose ``begin``, ``end``, ``T_max`` and
+    ``milestones`` are fractions of the budget (0 to 1), so that one recipe serves any budget.
+    """
+
+    batch_size: int
+    optimizer: dict[str, Any]
+    """An mmengine (torch) optimizer config: ``{"type": "SGD", "lr": 0.1, ...}``."""
+    schedule: tuple[dict[str, Any], ...] = ()
+    paramwise: dict[str, Any] = field(default_factory=dict)
+    """mmengine's ``paramwise_cfg`` (``norm_decay_mult``, ``custom_keys``, ...)."""
+    clip_grad: dict[str, Any] | None = None
+    """mmengine's ``clip_grad``: ``{"max_norm": 1.0}``."""
+    accumulate: int = 1
+    """Batches whose gradients are summed into one optimizer step."""
+    amp: str | None = None
+    """None, ``"float16"`` (with loss scaling) or ``"bfloat16"``."""
+    channels_last: bool = False
+    compile: bool = False
+
+
+class Task(abc.ABC):
+    """One data set, one model family and how they are trained and judged.
+
+    A task is built from the options of a suite file, knows no method, and gives the same model
+    interface to all of them: an mmengine ``BaseModel`` whose ``backbone`` attribute is the
+    network that methods change.
+    """
+
+    family: ClassVar[str]
+    """``classification``, ``detection`` or ``segmentation``."""
+    headline: ClassVar[str]
+    """The metric that validation selects by (higher is better)."""
+    dataset: str
+    arch: str
+    recipe: Recipe
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Raise ``UserError`` for anything that would fail later: absent data, a bad root."""
+
+    @abc.abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """Checksums and splits of the data: what decides the numbers besides code and options."""
+
+    @abc.abstractmethod
+    def build_model(self) -> BaseModel:
+        """A fresh model on the CPU, drawn from torch's global generator."""
+
+    @abc.abstractmethod
+    def batches(self, batch_size: int, seed: int, device: torch.device) -> BatchSource:
+        """The augmented training batches."""
+
+    @abc.abstractmethod
+    def evaluate(self, model: BaseModel, split: str, device: torch.device) -> Mapping[str, float]:
+        """Metrics by name (units as in ``benchmarks.records.METRICS``) on ``val`` or ``test``."""
+
+    @abc.abstractmethod
+    def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:
+        """An input batch for costing: ``model(x, mode="tensor")`` must take it."""
+
+    @abc.abstractmethod
+    def train_samples(self) -> int:
+        """Images in an epoch of training."""

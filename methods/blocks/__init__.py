@@ -1,0 +1,25 @@
+"""The block view: any supported backbone as ordered stages of residual blocks."""
+
+from methods.blocks import resnet  # noqa: F401  (registers its views)
+from methods.blocks.selection import has_matching_neighbours, select_blocks
+from methods.blocks.view import (
+    Block,
+    BlockView,
+    Parts,
+    Skip,
+    block_view,
+    build_view,
+    register_view,
+)
+
+__all__ = [
+    "Block",
+    "BlockView",
+    "Parts",
+    "Skip",
+    "block_view",
+    "build_view",
+    "has_matching_neighbours",
+    "register_view",
+    "select_blocks",
+]

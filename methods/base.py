@@ -61,10 +61,9 @@ class Phase:
     name: str = "train"
     share: float = 1.0
     epochs: int | None = None
-    optimizer: Mapping[str, Any] | None = None
-    """Changes to the recipe's optimizer config; None keeps it."""
-    schedule: Sequence[Mapping[str, Any]] | None = None
-    """Replaces the recipe's schedule; None keeps it."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Changes to the recipe for this phase, as a suite file writes them:
+    ``{"optimizer": {"lr": 0.001}, "schedule": []}``."""
     stop: Callable[[Sequence[Mapping[str, float]]], bool] | None = None
     """Asked after each validation, with the phase's curve so far: end the phase now?"""
     keep: bool = False

@@ -1,0 +1,119 @@
+"""From a run's specification to objects: device, task, method, recipe, model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+
+from benchmarks.plugins import import_method_file
+from benchmarks.suite import RunSpec, merge_recipe
+from benchmarks.training.optim import check_types, optim_wrapper_config
+from methods.base import METHODS, Method
+from tasks.base import TASKS, Recipe, Task
+from tasks.errors import UserError
+from tasks.registry import build
+
+log = logging.getLogger("depthbench")
+
+
+@dataclass
+class Built:
+    """Everything a run needs before its model is drawn."""
+
+    spec: RunSpec
+    device: torch.device
+    task: Task
+    method: Method
+    recipe: Recipe
+    label: str
+
+
+def build_run(spec: RunSpec) -> Built:
+    """Build the parts of a run, with every name and option checked.
+
+    Raises:
+        UserError: something in the specification is unknown, impossible or absent.
+    """
+    device = select_device(spec.device)
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    if spec.method_file:
+        import_method_file(spec.method_file)
+    factory, values = TASKS.find(spec.task)
+    task = build(f"task '{spec.task}'", factory, {**spec.task_options, **values})
+    kind, values = METHODS.find(spec.method)
+    method = build(f"method '{spec.method}'", kind, {**spec.method_options, **values})
+    recipe = merge_recipe(task.recipe, spec.recipe)
+    check_types(recipe)
+    optim_wrapper_config(recipe, method.paramwise, device)
+    task.check()
+    return Built(spec, device, task, method, recipe, spec.method_label)
+
+
+def select_device(name: str) -> torch.device:
+    """The device of a run.
+
+    ``cpu`` hides any GPU from this process, so that nothing in it can pick one; ``auto`` is the
+    first GPU where there is one.
+
+    Raises:
+        UserError: a GPU was asked for that is not there, or the name is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, not '{name}'") from error
+    if device.type != "cuda":
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, not '{name}'")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= count:
+        found = f"{count} CUDA device(s)" if count else "no CUDA device"
+        raise UserError(f"device '{name}' was asked for but torch finds {found}; use device: cpu")
+    torch.cuda.set_device(device.index or 0)
+    return torch.device("cuda", device.index or 0)
+
+
+def prepared_model(built: Built) -> BaseModel:
+    """Draw the task's model from the run's seed and let the method change it.
+
+    The task's model is drawn before the method acts, so that methods of one seed start from the
+    same weights wherever their shapes agree.
+    """
+    torch.manual_seed(built.spec.seed)
+    model = built.task.build_model()
+    before = structure(model)
+    model = built.method.prepare(model)
+    if not built.method.changes_nothing and not acts_elsewhere(built.method):
+        if structure(model) == before:
+            log.warning("method '%s' changed nothing in %s", built.label, built.task.arch)
+    return model
+
+
+def structure(model: nn.Module) -> list[tuple[Any, ...]]:
+    """What a method can change: modules, their hooks and settings, and parameters' shapes."""
+    modules = [
+        (name, type(m).__name__, m.extra_repr(), len(m._forward_hooks), len(m._forward_pre_hooks))
+        for name, m in model.named_modules()
+    ]
+    parameters = [(n, tuple(p.shape), p.requires_grad) for n, p in model.named_parameters()]
+    return [*modules, *parameters]
+
+
+def acts_elsewhere(method: Method) -> bool:
+    """Whether a method has a training step, phases or hooks of its own."""
+    kind = type(method)
+    return any(
+        getattr(kind, name) is not getattr(Method, name)
+        for name in ("train_step", "phases", "hooks")
+    )

@@ -1,0 +1,84 @@
+"""What a trained model and its deployable networks cost, as measurements."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import build_optim_wrapper
+
+from benchmarks.building import Built
+from benchmarks.meters.latency import latency
+from benchmarks.meters.memory import explain_peak
+from benchmarks.meters.operations import count_macs, count_train_flops
+from benchmarks.meters.parameters import count_parameters, disk_size
+from benchmarks.records import Measurement
+from benchmarks.training.optim import optim_wrapper_config
+from tasks.errors import UserError
+
+SMALL_BATCH = 4
+"""Images in the step whose operations are counted: two would do, norms need more than one."""
+
+
+def training_costs(built: Built, model: BaseModel, peak: float | None) -> list[Measurement]:
+    """Parameters, operations and memory of one training step of the method on real batches.
+
+    Args:
+        built: the run's parts.
+        model: the trained model; copies of it are stepped, it is left as it is.
+        peak: peak allocated bytes of the training, where the device counts them.
+    """
+    count = count_parameters(model)
+    found = [
+        Measurement("params", count.stored),
+        Measurement("params_trainable", count.trainable),
+    ]
+    try:
+        step = one_step(built, model, SMALL_BATCH)[0]
+        found.append(Measurement("train_flops", count_train_flops(step, SMALL_BATCH)))
+    except UserError as error:
+        found.append(Measurement("train_flops", None, str(error)))
+    step, copied, optimizer = one_step(built, model, built.recipe.batch_size)
+    return found + explain_peak(copied, step, optimizer, peak)
+
+
+def one_step(built: Built, model: BaseModel, batch_size: int) -> tuple[Any, BaseModel, Any]:
+    """A function that makes one real training step on a copy of the model, the copy, its optimizer."""
+    copied = copy.deepcopy(model).train()
+    config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
+    wrapper = build_optim_wrapper(copied, config)
+    batch = next(iter(built.task.batches(batch_size, built.spec.seed, built.device).epoch(0)))
+
+    def step() -> None:
+        built.method.train_step(copied, batch, wrapper)
+
+    return step, copied, wrapper.optimizer
+
+
+def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
+    """Parameters, size, operations and latency of one deployable network."""
+    count = count_parameters(model)
+    found = [
+        Measurement("params_inference", count.stored),
+        Measurement("disk_size", disk_size(model)),
+    ]
+    example = built.task.example_input(1, built.device)
+    for metric, counting in (("macs", "plain"), ("macs@fvcore", "fvcore")):
+        try:
+            found.append(Measurement(metric, count_macs(model, example, counting)))
+        except UserError as error:
+            found.append(Measurement(metric, None, str(error)))
+    return found + latency(
+        model,
+        lambda size: built.task.example_input(size, built.device),
+        built.spec.latency_batch_sizes,
+        built.device,
+    )
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a GPU to finish; nothing on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

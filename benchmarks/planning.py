@@ -1,0 +1,137 @@
+"""Check every run of a suite before the first one starts, and name it by all that decides it."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.optim import build_optim_wrapper
+
+import benchmarks
+import methods
+import tasks
+from benchmarks.building import Built, build_run, prepared_model
+from benchmarks.meters.device import describe_device
+from benchmarks.store import code_fingerprint, run_id
+from benchmarks.suite import RunSpec
+from benchmarks.training.optim import optim_wrapper_config
+
+DECIDING_PACKAGES = ("torch", "torchvision", "mmengine", "numpy")
+# What measures and trains; the command line and the tables cannot change a number.
+DECIDING_CODE = ("building.py", "run.py", "costing.py", "records.py", "training", "meters")
+
+
+def plan_runs(
+    specs: Sequence[dict[str, Any]], report: Callable[[dict[str, Any]], None], estimate: bool = False
+) -> list[dict[str, Any]]:
+    """Build every distinct task and method once, and give each run its id.
+
+    Args:
+        specs: run specifications as mappings.
+        report: takes ``{"event": "planned", "done": n, "of": n}``.
+        estimate: time a few training steps for each distinct run.
+
+    Returns:
+        One mapping a run: ``run_id``, ``label``, ``spec``, ``fingerprint``, ``headline``,
+        ``dataset``, ``arch``, ``steps`` (batches) and ``seconds`` (the estimate, or None).
+
+    Raises:
+        UserError: a run cannot work; nothing has been trained yet.
+    """
+    checked: dict[str, tuple[Built, dict[str, Any], float | None]] = {}
+    plans = []
+    for number, mapping in enumerate(specs, 1):
+        spec = RunSpec.from_dict(mapping)
+        key = repr({**mapping, "seed": None})
+        if key not in checked:
+            built = build_run(spec)
+            seconds = trial(built, estimate)
+            checked[key] = (built, fingerprint(built), seconds)
+        built, facts, seconds = checked[key]
+        batches = built.task.train_samples() // built.recipe.batch_size or 1
+        steps = total_batches(built, batches)
+        plans.append(
+            {
+                "run_id": run_id(spec, built.label, built.task.dataset, facts),
+                "label": built.label,
+                "spec": mapping,
+                "fingerprint": facts,
+                "headline": built.task.headline,
+                "dataset": built.task.dataset,
+                "arch": built.task.arch,
+                "steps": steps,
+                "seconds": None if seconds is None else seconds * steps,
+            }
+        )
+        report({"event": "planned", "done": number, "of": len(specs)})
+    return plans
+
+
+def total_batches(built: Built, batches_per_epoch: int) -> int:
+    """Batches that the run's budget pays for; a step of the budget is an optimizer step."""
+    budget, recipe = built.spec.budget, built.recipe
+    if budget.currency == "steps":
+        return budget.total_steps(batches_per_epoch, recipe.batch_size) * recipe.accumulate
+    return budget.total_steps(batches_per_epoch, recipe.batch_size)
+
+
+def fingerprint(built: Built) -> dict[str, Any]:
+    """Everything besides the specification that can change a number of this run."""
+    module = __import__(type(built.method).__module__, fromlist=["__file__"])
+    source = Path(str(module.__file__))
+    here = Path(str(benchmarks.__file__)).parent
+    methods_folder = Path(str(methods.__file__)).parent
+    return {
+        "code": {
+            "method": code_fingerprint([source.parent if source.name == "__init__.py" else source]),
+            "contract": code_fingerprint([methods_folder / "base.py", methods_folder / "blocks"]),
+            "tasks": code_fingerprint([Path(str(tasks.__file__)).parent]),
+            "harness": code_fingerprint([here / name for name in DECIDING_CODE]),
+        },
+        "data": built.task.fingerprint(),
+        "versions": {"python": platform.python_version(), **package_versions()},
+        "device": describe_device(built.device)["name"],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def package_versions(names: Sequence[str] = DECIDING_PACKAGES) -> dict[str, str]:
+    """Installed versions by distribution name; absent ones are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def trial(built: Built, measure: bool) -> float | None:
+    """Prepare the model once, so that what a method refuses is refused now.
+
+    Returns:
+        With ``measure``, the seconds of one training step on a real batch (the fastest of three
+        after one to warm up).
+    """
+    model = prepared_model(built)
+    if not measure:
+        return None
+    model = model.to(built.device)
+    config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
+    wrapper = build_optim_wrapper(model, config)
+    source = built.task.batches(built.recipe.batch_size, built.spec.seed, built.device)
+    model.train()
+    seconds = []
+    for batch in itertools.islice(itertools.cycle(source.epoch(0)), 4):
+        started = time.perf_counter()
+        built.method.train_step(model, batch, wrapper)
+        if built.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])

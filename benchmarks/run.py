@@ -1,0 +1,180 @@
+"""One run in its own process: build, train, evaluate, cost, record."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+
+from benchmarks.building import Built, build_run, prepared_model
+from benchmarks.costing import training_costs, variant_costs
+from benchmarks.manifest import Segments, environment, now
+from benchmarks.meters.device import describe_device
+from benchmarks.meters.session import RunMeters
+from benchmarks.records import Measurement, Row
+from benchmarks.store import read_manifest, write_finished_run, write_text_atomic
+from benchmarks.suite import RunSpec
+from benchmarks.training.hooks import Report
+from benchmarks.training.session import TrainingSession
+from benchmarks.training.state import PhaseState
+
+log = logging.getLogger("depthbench")
+
+
+def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None:
+    """Carry out one planned run and leave its folder finished.
+
+    Training goes on from the last checkpoint where there is one. Rows and manifest are written
+    at the very end, the manifest last, so that a folder is either finished or to be continued.
+
+    Args:
+        planned: one item of ``planning.plan_runs``.
+        run_folder: the run's folder; made if absent.
+        report: takes progress, metric and note events.
+
+    Raises:
+        UserError: the run cannot work (a loss that became NaN, data that vanished).
+    """
+    folder = Path(run_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    built = build_run(RunSpec.from_dict(planned["spec"]))
+    segments = Segments((read_manifest(folder) or {}).get("segments", []))
+    manifest: dict[str, Any] = {
+        "run_id": planned["run_id"],
+        "label": built.label,
+        "spec": planned["spec"],
+        "fingerprint": planned["fingerprint"],
+        "recipe": vars(built.recipe),
+        "environment": environment(),
+        "device": describe_device(built.device),
+        "created": now(),
+    }
+
+    def save(status: str, **more: Any) -> None:
+        manifest.update(status=status, segments=segments.listed(), **more)
+        write_text_atomic(folder / "manifest.json", json.dumps(manifest, indent=1, default=str))
+
+    save("running")
+    meters = RunMeters(built.device)
+    model = prepared_model(built)
+    session = TrainingSession(
+        built.task,
+        built.method,
+        model,
+        built.recipe,
+        planned["steps"],
+        built.spec.seed,
+        built.device,
+        meters,
+        folder,
+        built.spec.validate_every,
+        report,
+    )
+    with meters.running():
+        state = session.run()
+        table = Rows(built, planned["run_id"])
+        report({"event": "progress", "phase": "evaluate", "step": 1, "steps": 1})
+        evaluate(built, model, state, meters, table)
+    for phase, measurement in meters.measurements():
+        table.add("", phase, measurement)
+    peak = meters.peak_allocated()
+    for measurement in training_costs(built, model, peak):
+        table.add("", "setup", measurement)
+    for name, network in built.method.variants(model).items():
+        for measurement in variant_costs(built, network):
+            table.add(name, "inference", measurement)
+    write_text_atomic(folder / "curve.csv", curve_csv(state.curve))
+    segments.close()
+    manifest.update(
+        phases=[{"name": p.name, "steps": p.steps} for p in state.finished],
+        best_epoch=state.best_epoch,
+        meters=meters.describe(),
+        segments=segments.listed(),
+        finished=now(),
+    )
+    write_finished_run(folder, table.rows, manifest)
+    top = table.value(built.task.headline, "test")
+    report({"event": "metric", "phase": "test", built.task.headline: top})
+
+
+class Rows:
+    """The rows of one run, with its identity filled in."""
+
+    def __init__(self, built: Built, run_id: str) -> None:
+        self._identity = {
+            "suite": built.spec.suite,
+            "run_id": run_id,
+            "task": built.task.family,
+            "dataset": built.task.dataset,
+            "arch": built.task.arch,
+            "method": built.label,
+            "seed": built.spec.seed,
+        }
+        self.rows: list[Row] = []
+
+    def add(self, variant: str, phase: str, measurement: Measurement) -> None:
+        """Add one measurement; ``variant`` is empty for what belongs to the whole run."""
+        self.rows.append(Row.of(measurement, variant=variant, phase=phase, **self._identity))
+
+    def value(self, metric: str, phase: str) -> float | None:
+        """The first value of a metric in a phase."""
+        found = (r.value for r in self.rows if r.metric == metric and r.phase == phase)
+        return next(found, None)
+
+
+def evaluate(
+    built: Built, model: BaseModel, state: PhaseState, meters: RunMeters, table: Rows
+) -> None:
+    """Evaluate every variant with the last weights and with the best on validation."""
+    last_point = state.curve[-1] if state.curve else {}
+    with meters.window("evaluate"):
+        found = scores(built, model)
+        if state.best_weights is None or state.best_epoch == last_point.get("epoch"):
+            best = found
+        else:
+            with weights(model, state.best_weights):
+                best = scores(built, model)
+    for suffix, values in (("", found), ("_best", best)):
+        for (variant, split), metrics in values.items():
+            for metric, value in metrics.items():
+                table.add(variant, split + suffix, Measurement(metric, value))
+
+
+def scores(built: Built, model: BaseModel) -> dict[tuple[str, str], Mapping[str, float]]:
+    """The task's metrics by variant and split."""
+    return {
+        (name, split): built.task.evaluate(network, split, built.device)
+        for name, network in built.method.variants(model).items()
+        for split in ("val", "test")
+    }
+
+
+@contextmanager
+def weights(model: BaseModel, state: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Hold other weights for a while."""
+    own = copy.deepcopy(model.state_dict())
+    model.load_state_dict(state)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
+def curve_csv(curve: list[dict[str, Any]]) -> str:
+    """The validations of a run, a line each; floats as ``repr`` so that they read back equal."""
+    columns = list(dict.fromkeys(key for point in curve for key in point))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(curve)
+    return text.getvalue()

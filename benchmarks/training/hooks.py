@@ -1,0 +1,241 @@
+"""What a phase does besides stepping: meter, validate, report and save, each one mmengine hook."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+
+from benchmarks.meters.session import RunMeters
+from benchmarks.training.state import PhaseState
+from methods.base import Phase
+from tasks.base import Task
+from tasks.errors import UserError
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class MeterHook(Hook):
+    """Open the measured window at the first batch and close it after the last.
+
+    The first batch of a process pays for cuDNN's search and for compilation: it is a window of
+    its own.
+    """
+
+    priority = "HIGHEST"
+
+    def __init__(self, meters: RunMeters) -> None:
+        self._meters = meters
+        self._first = True
+
+    def before_train(self, runner: Any) -> None:
+        """Start with the warm-up window."""
+        self._meters.open("warmup")
+
+    def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
+        """Move on to the training window after the first batch."""
+        if self._first:
+            self._first = False
+            self._meters.close()
+            self._meters.open("train")
+
+    def after_train(self, runner: Any) -> None:
+        """Close the window and hand over what the loop counted."""
+        self._meters.close()
+        self._meters.add_data_time(runner.train_loop.data_seconds)
+
+
+class LossHook(Hook):
+    """Sum the loss on the device; nothing is copied to the host until it is asked for."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self) -> None:
+        self._total: torch.Tensor | None = None
+        self._count = 0
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Add the step's loss."""
+        loss = outputs.get("loss") if outputs else None
+        if loss is not None:
+            loss = loss.detach()
+            self._total = loss.clone() if self._total is None else self._total.add_(loss)
+            self._count += 1
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Save the sum, so that a resumed epoch reports its whole mean."""
+        checkpoint["loss"] = (self._total, self._count)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Restore the sum."""
+        total, self._count = checkpoint["loss"]
+        self._total = None if total is None else total.to(next(runner.model.parameters()).device)
+
+    def mean(self) -> float | None:
+        """The mean loss since the last call; None when no step gave one."""
+        if self._total is None:
+            return None
+        mean = float(self._total) / self._count
+        self._total, self._count = None, 0
+        return mean
+
+
+class ValidationHook(Hook):
+    """Validate at the end of an epoch, keep the curve and the best weights, ask whether to stop."""
+
+    priority = "LOW"
+
+    def __init__(
+        self,
+        task: Task,
+        device: torch.device,
+        meters: RunMeters,
+        phase: Phase,
+        state: PhaseState,
+        losses: LossHook,
+        every: int,
+        report: Report,
+    ) -> None:
+        self._task, self._device, self._meters, self._phase = task, device, meters, phase
+        self._state, self._losses, self._every, self._report = state, losses, every, report
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Validate after every ``every``-th epoch and at the end of the phase."""
+        loop = runner.train_loop
+        if (runner.epoch + 1) % self._every and runner.iter < loop.max_iters:
+            return
+        loss = self._losses.mean()
+        if loss is not None and not np.isfinite(loss):
+            raise UserError(
+                f"the training loss became {loss} by step {runner.iter} of phase "
+                f"'{self._phase.name}': lower the learning rate or clip the gradient"
+            )
+        with self._meters.window("evaluate"):
+            metrics = self._task.evaluate(runner.model, "val", self._device)
+        point = {
+            "epoch": runner.epoch + 1,
+            "step": runner.iter,
+            "seconds": self._meters.train_seconds(),
+            "lr": runner.optim_wrapper.get_lr()["lr"][0],
+            **({} if loss is None else {"train_loss": loss}),
+            **metrics,
+        }
+        self._state.add(self._phase.name, point, self._task.headline, runner.model)
+        self._report({"event": "metric", "phase": self._phase.name, **point})
+        if self._phase.stop is not None and self._phase.stop(self._state.curve_of_phase()):
+            loop.stopped = True
+
+
+class ProgressHook(Hook):
+    """Tell the parent process how far the phase has come, twice a second."""
+
+    priority = "VERY_LOW"
+
+    def __init__(self, phase: str, report: Report, interval: float = 0.5) -> None:
+        self._phase, self._report, self._interval = phase, report, interval
+        self._next = 0.0
+
+    def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
+        """Report if the last report is old enough."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._interval
+            event = {"event": "progress", "phase": self._phase, "step": runner.iter + 1}
+            self._report({**event, "steps": runner.max_iters})
+
+
+class CheckpointHook(Hook):
+    """Save everything that a resumed run needs, as often as it costs at most two per cent.
+
+    The file is written under a temporary name and renamed, so that a kill at any moment leaves
+    the last whole one.
+
+    Args:
+        path: the checkpoint file.
+        meters: metered work so far goes into the checkpoint; saving is a window of its own.
+        state: the phases' state that goes with the weights.
+        first: seconds of training before the first checkpoint.
+        longest: seconds between checkpoints at most.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(
+        self,
+        path: Path,
+        meters: RunMeters,
+        state: PhaseState,
+        accumulate: int,
+        first: float = 2.0,
+        longest: float = 60.0,
+    ) -> None:
+        self._path, self._meters, self._state = path, meters, state
+        self._accumulate, self._wait, self._longest = accumulate, first, longest
+        self._last = time.monotonic()
+
+    def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
+        """Save inside an epoch; its end is left to ``after_train_epoch``, after validation."""
+        whole_step = (runner.iter + 1) % self._accumulate == 0
+        if self._due() and whole_step and not runner.train_loop.last_of_epoch:
+            self._save(runner, runner.iter + 1)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Save after validation."""
+        finished = runner.iter >= runner.max_iters or runner.train_loop.stopped
+        if not finished and self._due() and runner.iter % self._accumulate == 0:
+            self._save(runner, runner.iter)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Add what mmengine does not save: random states, meters, curve, best weights."""
+        checkpoint["random"] = random_state()
+        checkpoint["depthbench"] = self._state.state_dict()
+        checkpoint["meters"] = self._meters.state_dict()
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on drawing where the checkpoint stopped."""
+        set_random_state(checkpoint["random"])
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._last >= self._wait
+
+    def _save(self, runner: Any, iteration: int) -> None:
+        started = time.monotonic()
+        with self._meters.window("checkpoint"):
+            draft = self._path.with_suffix(".tmp")
+            meta = {"iter": iteration, "epoch": runner.epoch}
+            runner.save_checkpoint(str(draft.parent), draft.name, meta=meta, by_epoch=False)
+            os.replace(draft, self._path)
+        self._last = time.monotonic()
+        self._wait = min(max(self._wait, 50 * (self._last - started)), self._longest)
+
+
+def random_state() -> dict[str, Any]:
+    """The states of every global generator that training may draw from."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.array(keys)), position, has_gauss, cached),
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Restore what :func:`random_state` took."""
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy(), *rest))
+

@@ -1,0 +1,103 @@
+"""From a recipe to mmengine's optimizer wrapper and schedulers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
+from torch import nn
+
+from tasks.base import Recipe
+from tasks.errors import UserError, unknown_name
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """bfloat16 autocast without loss scaling, on any device.
+
+    mmengine's ``AmpOptimWrapper`` refuses the CPU and always brings a gradient scaler, which
+    bfloat16's range makes needless.
+    """
+
+    @contextlib.contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast the forward pass on the model's device."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield
+
+
+def check_types(recipe: Recipe) -> None:
+    """Refuse an optimizer or a scheduler that mmengine does not know."""
+    for kind, registry, configs in (
+        ("optimizer", OPTIMIZERS, [recipe.optimizer]),
+        ("scheduler", PARAM_SCHEDULERS, list(recipe.schedule)),
+    ):
+        for config in configs:
+            name = config.get("type")
+            if registry.get(name) is None:
+                raise unknown_name(kind, str(name), registry.module_dict)
+
+
+def optim_wrapper_config(
+    recipe: Recipe, paramwise: Mapping[str, Mapping[str, float]], device: torch.device
+) -> dict[str, Any]:
+    """mmengine's config of the optimizer wrapper for a recipe.
+
+    Args:
+        recipe: the merged recipe.
+        paramwise: a method's settings by substring of the parameter name; they join the
+            recipe's ``custom_keys``.
+        device: where the run trains.
+
+    Raises:
+        UserError: float16 was asked for on a CPU.
+    """
+    config: dict[str, Any] = {
+        "type": "OptimWrapper",
+        "optimizer": dict(recipe.optimizer),
+        "accumulative_counts": recipe.accumulate,
+    }
+    if recipe.clip_grad:
+        config["clip_grad"] = dict(recipe.clip_grad)
+    keys = {**recipe.paramwise.get("custom_keys", {}), **{k: dict(v) for k, v in paramwise.items()}}
+    settings = {**recipe.paramwise, **({"custom_keys": keys} if keys else {})}
+    if settings:
+        config["paramwise_cfg"] = settings
+    if recipe.amp == "bfloat16":
+        config["type"] = "AutocastOptimWrapper"
+    elif recipe.amp == "float16":
+        if device.type != "cuda":
+            raise UserError("amp float16 needs a CUDA device; use amp: bfloat16 on a CPU")
+        config.update(type="AmpOptimWrapper", dtype="float16")
+    return config
+
+
+def schedule_in_steps(
+    schedule: Sequence[Mapping[str, Any]], steps: int
+) -> list[dict[str, Any]]:
+    """Turn fractions of a budget into iterations.
+
+    Args:
+        schedule: scheduler configs with ``begin``, ``end``, ``T_max`` and ``milestones`` from 0
+            to 1.
+        steps: iterations of the phase.
+
+    Returns:
+        Configs by iteration; schedulers that would last no iteration are left out.
+    """
+    built = []
+    for config in schedule:
+        config = dict(config, by_epoch=False)
+        for key in ("begin", "end", "T_max"):
+            if key in config:
+                config[key] = round(config[key] * steps)
+        if "milestones" in config:
+            config["milestones"] = [round(m * steps) for m in config["milestones"]]
+        if config.get("end", steps) > config.get("begin", 0):
+            built.append(config)
+    return built

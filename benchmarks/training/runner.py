@@ -1,0 +1,184 @@
+"""mmengine's Runner and train loop, cut to what a measured phase needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from tasks.base import BatchSource
+
+# torch loads checkpoints with weights_only, which knows none of what mmengine's message hub holds.
+torch.serialization.add_safe_globals(
+    [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        np.float64,
+        np._core.multiarray._reconstruct,
+        np._core.multiarray.scalar,
+        *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64")),
+        getattr,
+    ]
+)
+
+TrainStep = Callable[[BaseModel, dict[str, Any], OptimWrapper], dict[str, torch.Tensor]]
+
+
+class TrainLoop(BaseLoop):
+    """Train for a number of batches, in epochs whose order depends on their index alone.
+
+    Unlike mmengine's loops it can start in the middle of an epoch, asks the method for the
+    training step, and counts the time spent waiting for data.
+
+    Args:
+        runner: the runner that calls the hooks.
+        source: the training batches.
+        train_step: the method's step.
+        steps: batches to train on.
+    """
+
+    def __init__(
+        self, runner: Runner, source: BatchSource, train_step: TrainStep, steps: int
+    ) -> None:
+        super().__init__(runner, source)
+        self._train_step = train_step
+        self._max_iters = steps
+        self._epoch = 0
+        self._iter = 0
+        self.stopped = False
+        self.data_seconds = 0.0
+
+    @property
+    def iter(self) -> int:
+        """Batches trained on so far."""
+        return self._iter
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, from 0."""
+        return self._epoch
+
+    @property
+    def max_iters(self) -> int:
+        """Batches to train on."""
+        return self._max_iters
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs begun by the end."""
+        return -(-self._max_iters // len(self.dataloader))
+
+    @property
+    def last_of_epoch(self) -> bool:
+        """Whether the batch under way ends its epoch or the phase."""
+        done = self._iter + 1
+        return done % len(self.dataloader) == 0 or done >= self._max_iters
+
+    def run(self) -> nn.Module:
+        """Train until the batches are used up or a hook sets ``stopped``."""
+        self.runner.call_hook("before_train")
+        while self._iter < self._max_iters and not self.stopped:
+            self._run_epoch()
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def _run_epoch(self) -> None:
+        runner = self.runner
+        self._epoch, start = divmod(self._iter, len(self.dataloader))
+        runner.call_hook("before_train_epoch")
+        runner.model.train()
+        batches = self.dataloader.epoch(self._epoch, start)
+        index = start
+        while self._iter < self._max_iters:
+            waiting = time.perf_counter()
+            batch = next(batches, None)
+            self.data_seconds += time.perf_counter() - waiting
+            if batch is None:
+                break
+            runner.call_hook("before_train_iter", batch_idx=index, data_batch=batch)
+            outputs = self._train_step(runner.model, batch, runner.optim_wrapper)
+            runner.call_hook("after_train_iter", batch_idx=index, data_batch=batch, outputs=outputs)
+            self._iter += 1
+            index += 1
+        runner.call_hook("after_train_epoch")
+
+
+class PhaseRunner(Runner):
+    """A Runner for one phase on one device.
+
+    The environment goes into the run's manifest, so it is not collected again for the log, and
+    the hooks of mmengine that synchronise the device or write in every iteration are left out.
+
+    Args:
+        model: the prepared model.
+        source: the training batches.
+        train_step: the method's step.
+        steps: batches to train on.
+        device: where to train.
+        optim_wrapper: mmengine's config of the optimizer wrapper.
+        schedule: mmengine parameter schedulers by iteration.
+        hooks: all hooks of the phase.
+        folder: where mmengine writes its log.
+        seed: the seed of the training draws.
+        checkpoint: a checkpoint of this phase to go on from, if any.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel,
+        source: BatchSource,
+        train_step: TrainStep,
+        steps: int,
+        device: torch.device,
+        optim_wrapper: dict[str, Any],
+        schedule: list[dict[str, Any]],
+        hooks: list[Any],
+        folder: str,
+        seed: int,
+        checkpoint: str | None = None,
+    ) -> None:
+        self._source, self._step, self._steps, self._device = source, train_step, steps, device
+        unused = ("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")
+        super().__init__(
+            model=model,
+            work_dir=folder,
+            train_dataloader=source,
+            train_cfg={"type": TrainLoop},
+            optim_wrapper=optim_wrapper,
+            param_scheduler=schedule or None,
+            default_hooks=dict.fromkeys(unused),
+            custom_hooks=hooks,
+            load_from=checkpoint,
+            resume=checkpoint is not None,
+            randomness={"seed": seed},
+            log_level="WARNING",
+            env_cfg={"cudnn_benchmark": device.type == "cuda", "mp_cfg": {}},
+        )
+
+    def build_train_loop(self, loop: Any) -> BaseLoop:
+        """The one loop there is."""
+        return TrainLoop(self, self._source, self._step, self._steps)
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
+        """Move the model to the run's device, which need not be the one mmengine would pick."""
+        return model.to(self._device)
+
+    def resume(self, filename: str, **kwargs: Any) -> None:
+        """Resume on the CPU: the optimizer moves its state to where the parameters are."""
+        kwargs["map_location"] = "cpu"
+        super().resume(filename, **kwargs)
+
+    def dump_config(self) -> None:
+        """Write nothing: the run's manifest holds the whole specification."""
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Log nothing: the run's manifest holds the environment."""

@@ -1,0 +1,185 @@
+"""Train a model through a method's phases, from wherever an earlier attempt stopped."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+
+from benchmarks.meters.session import RunMeters
+from benchmarks.suite import merge_recipe
+from benchmarks.training.hooks import (
+    CheckpointHook,
+    LossHook,
+    MeterHook,
+    ProgressHook,
+    Report,
+    ValidationHook,
+    random_state,
+)
+from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
+from benchmarks.training.runner import PhaseRunner
+from benchmarks.training.state import PhaseState
+from methods.base import Method, Phase
+from tasks.base import BatchSource, Recipe, Task
+
+log = logging.getLogger("depthbench")
+
+
+@dataclass
+class TrainingSession:
+    """One model's training, resumable at any step.
+
+    Args:
+        task: gives batches and validation.
+        method: gives the phases and the step.
+        model: the prepared model; trained in place.
+        recipe: the merged recipe.
+        steps: batches that all phases together may train on.
+        seed: of the batch order and the training draws.
+        device: where to train.
+        meters: opened and closed around what they measure.
+        folder: the run folder; checkpoints go to ``checkpoints/latest.pth``.
+        validate_every: epochs between validations.
+        report: takes progress events.
+    """
+
+    task: Task
+    method: Method
+    model: BaseModel
+    recipe: Recipe
+    steps: int
+    seed: int
+    device: torch.device
+    meters: RunMeters
+    folder: Path
+    validate_every: int
+    report: Report
+    state: PhaseState = field(default_factory=PhaseState)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The one checkpoint that is kept up to date."""
+        return self.folder / "checkpoints" / "latest.pth"
+
+    def run(self) -> PhaseState:
+        """Run the phases that are left and return what they gave.
+
+        Finished phases are replayed: the method's generator gets the recorded results, and the
+        kept weights where it asked for them, so that it goes on as if nothing had happened.
+        """
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        saved = load_checkpoint(self.checkpoint)
+        if saved is not None:
+            self.state.load_state_dict(saved["depthbench"])
+            self.meters.load_state_dict(saved["meters"])
+            self.report({"event": "note", "text": f"resumed in phase '{self.state.phase}'"})
+        source = self.task.batches(self.recipe.batch_size, self.seed, self.device)
+        self.model.to(self.device)
+        if self.recipe.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        if self.recipe.compile:
+            self.model.compile()
+
+        replay = list(self.state.finished)
+        left = self.steps - sum(result.steps for result in replay)
+        phases = self.method.phases(self.model)
+        result = None
+        while left > 0:
+            try:
+                phase = next(phases) if result is None else phases.send(result)
+            except StopIteration:
+                break
+            if replay:
+                result = replay.pop(0)
+                if phase.keep:
+                    self.model.load_state_dict(self.state.kept[phase.name])
+                if not replay and saved is not None and saved["phase_done"]:
+                    self.model.load_state_dict(saved["state_dict"])
+                continue
+            resuming = saved is not None and not saved["phase_done"]
+            result = self._run_phase(phase, source, left, resuming)
+            saved = None
+            left -= result.steps
+        return self.state
+
+    def _run_phase(self, phase: Phase, source: BatchSource, left: int, resuming: bool) -> Any:
+        planned = round(phase.share * self.steps)
+        steps = min(left, planned if phase.epochs is None else phase.epochs * len(source))
+        recipe = merge_recipe(self.recipe, phase.changes)
+        config = optim_wrapper_config(recipe, self.method.paramwise, self.device)
+        if not resuming:
+            self.state.begin(phase.name)
+        self.meters.phase = phase.name
+        losses = LossHook()
+        saver = CheckpointHook(self.checkpoint, self.meters, self.state, recipe.accumulate)
+        hooks = [
+            MeterHook(self.meters),
+            losses,
+            ValidationHook(
+                self.task,
+                self.device,
+                self.meters,
+                phase,
+                self.state,
+                losses,
+                self.validate_every,
+                self.report,
+            ),
+            ProgressHook(phase.name, self.report),
+            saver,
+            *self.method.hooks(),
+            *phase.hooks,
+        ]
+        runner = PhaseRunner(
+            self.model,
+            source,
+            self.method.train_step,
+            steps,
+            self.device,
+            config,
+            schedule_in_steps(recipe.schedule, steps),
+            hooks,
+            str(self.folder / "mmengine"),
+            # Phases differ in their draws, and a method that draws in prepare() must not shift them.
+            seed=self.seed + 1000 * (len(self.state.finished) + 1),
+            checkpoint=str(self.checkpoint) if resuming else None,
+        )
+        runner.train()
+        result = self.state.end(runner.iter, self.model, phase.keep)
+        self._save_phase_end()
+        return result
+
+    def _save_phase_end(self) -> None:
+        """A phase's end is a checkpoint of its own: model and records, no optimizer."""
+        draft = self.checkpoint.with_suffix(".tmp")
+        with self.meters.window("checkpoint"):
+            torch.save(
+                {
+                    "phase_done": True,
+                    "state_dict": self.model.state_dict(),
+                    "random": random_state(),
+                    "depthbench": self.state.state_dict(),
+                    "meters": self.meters.state_dict(),
+                },
+                draft,
+            )
+            draft.replace(self.checkpoint)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The saved state, or None where there is none or it cannot be read (then it is set aside)."""
+    if not path.exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        log.warning("checkpoint %s cannot be read (%s): starting again", path.name, error)
+        path.replace(path.with_suffix(".damaged"))
+        return None
+    saved.setdefault("phase_done", False)
+    return saved

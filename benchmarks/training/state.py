@@ -1,0 +1,71 @@
+"""What a run remembers from phase to phase and across interruptions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from methods.base import PhaseResult
+
+
+@dataclass
+class PhaseState:
+    """Finished phases, the curve, and the best weights of the last phase that validated.
+
+    ``curve`` holds one point a validation with its phase; ``best`` is chosen on validation, the
+    first of equals.
+    """
+
+    finished: list[PhaseResult] = field(default_factory=list)
+    kept: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    phase: str = ""
+    best_value: float | None = None
+    best_epoch: int | None = None
+    best_weights: dict[str, torch.Tensor] | None = None
+
+    def begin(self, phase: str) -> None:
+        """Start a phase: its best is its own."""
+        self.phase = phase
+        self.best_value = self.best_epoch = self.best_weights = None
+
+    def add(self, phase: str, point: dict[str, Any], headline: str, model: nn.Module) -> None:
+        """Add a validation to the curve and copy the weights if they are the best so far."""
+        self.curve.append({"phase": phase, **point})
+        value = point[headline]
+        if self.best_value is None or value > self.best_value:
+            self.best_value, self.best_epoch = value, point["epoch"]
+            self.best_weights = copy_weights(model)
+
+    def curve_of_phase(self) -> list[dict[str, Any]]:
+        """The validations of the phase under way."""
+        return [point for point in self.curve if point["phase"] == self.phase]
+
+    def end(self, steps: int, model: nn.Module, keep: bool) -> PhaseResult:
+        """Finish the phase under way and return its result."""
+        result = PhaseResult(self.phase, steps, tuple(self.curve_of_phase()))
+        self.finished.append(result)
+        if keep:
+            self.kept[self.phase] = copy_weights(model)
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers and tensors only."""
+        state = dict(vars(self))
+        state["finished"] = [asdict(result) for result in self.finished]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        vars(self).update(state)
+        self.finished = [
+            PhaseResult(r["name"], r["steps"], tuple(r["curve"])) for r in state["finished"]
+        ]
+
+
+def copy_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A detached copy of a model's state."""
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}

@@ -1,0 +1,81 @@
+"""Rows as CSV text and back, exactly: floats keep every bit, and nothing cut short passes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+
+from benchmarks.records import COLUMNS, FAILED, OK, UNAVAILABLE, Row
+from tasks.errors import UserError
+
+_HEADER = ",".join(COLUMNS) + "\n"
+
+
+def format_rows(rows: Iterable[Row]) -> str:
+    """The text of a ``rows.csv``: a missing value is an empty field."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        values = row.as_dict()
+        if values["value"] is not None:
+            values["value"] = repr(float(values["value"]))
+        writer.writerow([_storable(str("" if v is None else v)) for v in values.values()])
+    return buffer.getvalue()
+
+
+def parse_rows(content: bytes, source: str) -> list[Row]:
+    """The rows of a file's content; ``source`` is the file name that errors name.
+
+    Raises:
+        UserError: it is not the text of :func:`format_rows`; says which line.
+    """
+
+    def fail(line: int, message: str) -> UserError:
+        return UserError(f"{source}:{line}: {message}")
+
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise fail(line, "this is not UTF-8 text, so the file is damaged or cut short") from error
+    last = text.count("\n") + 1
+    if not text.startswith(_HEADER):
+        if _HEADER.startswith(text):
+            raise fail(last, "the file is cut short")
+        raise fail(1, f"this is not a rows.csv of depthbench: the header must be {_HEADER.strip()}")
+    if not text.endswith("\n"):
+        raise fail(last, "the last line is cut short")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[Row] = []
+    try:
+        next(reader)
+        for cells in reader:
+            if len(cells) != len(COLUMNS):
+                raise fail(reader.line_num, f"{len(cells)} fields instead of {len(COLUMNS)}")
+            try:
+                rows.append(_row(dict(zip(COLUMNS, cells, strict=True))))
+            except ValueError as error:
+                raise fail(reader.line_num, str(error)) from error
+    except csv.Error as error:
+        raise fail(reader.line_num, f"the file is damaged or cut short ({error})") from error
+    return rows
+
+
+def _row(cells: dict[str, str]) -> Row:
+    value = float(cells["value"]) if cells["value"] else None
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"'{cells['value']}' is not a finite number")
+    if cells["status"] not in (OK, UNAVAILABLE, FAILED):
+        raise ValueError(f"unknown status '{cells['status']}'")
+    if (value is None) == (cells["status"] == OK):
+        raise ValueError(f"status '{cells['status']}' with the value '{cells['value']}'")
+    texts = {key: text for key, text in cells.items() if key not in ("value", "seed")}
+    return Row(**texts, seed=int(cells["seed"]), value=value)  # type: ignore[arg-type]
+
+
+def _storable(text: str) -> str:
+    """Text that UTF-8 and every csv reader can hold: file names in messages may be anything."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")

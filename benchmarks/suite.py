@@ -1,0 +1,417 @@
+"""A suite file: which methods meet which tasks, and the plan of run specs that follows."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.budget import Budget
+from benchmarks.marked_yaml import MarkedYaml
+from benchmarks.plugins import import_method_file
+from methods.base import METHODS
+from tasks.base import TASKS, Recipe
+from tasks.errors import UserError, unknown_name
+from tasks.registry import Registry, match
+
+PROFILES: tuple[str, ...] = ("paper", "short", "smoke")
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A task of a suite: its registered name and its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method of a suite: its registered name, its options, and its label if one was given."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def written(self) -> str:
+        """The label as the suite file has it: all options that were written down."""
+        return self.label or derive_label(self.name, self.options)
+
+    @property
+    def shown(self) -> str:
+        """The label of rows and tables; imports the method to know its defaults."""
+        return self.label or derive_label(self.name, self.options, method_defaults(self.name))
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One task, one method, one seed, one budget: all that one run process is told."""
+
+    suite: str
+    profile: str
+    task: str
+    task_options: Mapping[str, Any]
+    method: str
+    method_options: Mapping[str, Any]
+    seed: int
+    budget: Budget
+    label: str = ""
+    """The ``method`` column of the rows; empty when it is derived from name and options."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Changes to the task's recipe, see :func:`merge_recipe`."""
+    device: str = "auto"
+    validate_every: int = 1
+    """Epochs between validations."""
+    latency_batch_sizes: tuple[int, ...] = (1,)
+    method_file: str | None = None
+    threads: int | None = None
+
+    @property
+    def method_label(self) -> str:
+        """What rows call the method; imports it where no label was given."""
+        return MethodEntry(self.method, self.method_options, self.label).shown
+
+    def to_dict(self) -> dict[str, Any]:
+        """A mapping that JSON can hold."""
+        return {
+            **asdict(replace(self, budget=None)),  # type: ignore[arg-type]
+            "budget": self.budget.as_dict(),
+            "latency_batch_sizes": list(self.latency_batch_sizes),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
+        """The spec that :meth:`to_dict` was called on.
+
+        Raises:
+            UserError: a key is unknown or missing.
+        """
+        names = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in names:
+                raise unknown_name("key of a run spec", key, names)
+        changed = {
+            **values,
+            "budget": Budget.parse(values.get("budget", {})),
+            "latency_batch_sizes": tuple(values.get("latency_batch_sizes", (1,))),
+        }
+        try:
+            return cls(**changed)
+        except TypeError as error:
+            raise UserError(f"this is not a run spec: {error}") from error
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A comparison: every method on every task with every seed, all under one budget."""
+
+    name: str
+    tasks: tuple[TaskEntry, ...]
+    methods: tuple[MethodEntry, ...]
+    budget: Budget
+    title: str = ""
+    profile: str = "short"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str = ""
+    """As :attr:`MethodEntry.written` of the method that ratios refer to."""
+    device: str = "auto"
+    validate_every: int = 1
+    latency_batch_sizes: tuple[int, ...] = (1,)
+    threads: int | None = None
+    method_file: str | None = None
+
+    @property
+    def baseline_method(self) -> MethodEntry:
+        """The entry that ``baseline`` names; the first one by default."""
+        return next((m for m in self.methods if m.written == self.baseline), self.methods[0])
+
+    def specs(self) -> list[RunSpec]:
+        """The plan: by task, then seed, then method.
+
+        Methods alternate within a seed, so that a suite that was stopped half way already
+        compares them, and a device that warms up does so for all of them.
+        """
+        return [
+            RunSpec(
+                suite=self.name,
+                profile=self.profile,
+                task=task.name,
+                task_options=task.options,
+                method=method.name,
+                method_options=method.options,
+                seed=seed,
+                budget=self.budget,
+                label=method.label,
+                recipe=self.recipe,
+                device=self.device,
+                validate_every=self.validate_every,
+                latency_batch_sizes=self.latency_batch_sizes,
+                method_file=self.method_file,
+                threads=self.threads,
+            )
+            for task in self.tasks
+            for seed in self.seeds
+            for method in self.methods
+        ]
+
+
+def derive_label(
+    method: str, options: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> str:
+    """``replacement(operator=full)``: the name, and the options that differ from ``defaults``."""
+    defaults = defaults or {}
+    told = [
+        f"{key}={_shown(value)}"
+        for key, value in sorted(options.items())
+        if key not in defaults or _plain(defaults[key]) != _plain(value)
+    ]
+    return f"{method}({', '.join(told)})" if told else method
+
+
+def method_defaults(name: str) -> dict[str, Any]:
+    """The constructor defaults of a registered method; imports it."""
+    parameters = inspect.signature(METHODS.get(name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def merge_recipe(default: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with the changes of a suite or of a method's phase.
+
+    ``optimizer`` is merged key by key, unless it names another optimizer type: momentum means
+    nothing to Adam. Every other field is replaced.
+
+    Raises:
+        UserError: a change is no field of a recipe.
+    """
+    names = [f.name for f in fields(Recipe)]
+    for key in changes:
+        if key not in names:
+            raise unknown_name("recipe field", key, names)
+    merged = dict(changes)
+    if "schedule" in merged:
+        merged["schedule"] = tuple(merged["schedule"])
+    if "optimizer" in merged:
+        asked = merged["optimizer"]
+        same = asked.get("type", default.optimizer.get("type")) == default.optimizer.get("type")
+        merged["optimizer"] = {**default.optimizer, **asked} if same else dict(asked)
+    return replace(default, **merged)
+
+
+def suite_files() -> dict[str, Path]:
+    """The built-in suite files by name."""
+    folder = Path(str(resources.files("benchmarks") / "suites"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def suite_names() -> dict[str, str]:
+    """The built-in suites: name to title."""
+    titles = {}
+    for name, path in suite_files().items():
+        document = MarkedYaml(str(path), path.read_text(encoding="utf-8"))
+        keys = document.mapping(document.root, "a suite")
+        titles[name] = document.text(keys["title"], "title") if "title" in keys else name
+    return titles
+
+
+def load_suite(name_or_path: str | Path, method_file: str | Path | None = None) -> Suite:
+    """Read a built-in suite by name, or a suite file by path.
+
+    Args:
+        name_or_path: a name of :func:`suite_names`, or a path.
+        method_file: a Python file with methods of the user's own; it is imported.
+
+    Raises:
+        UserError: no such suite, or the file is wrong; says file and line.
+    """
+    if method_file is not None:
+        import_method_file(method_file)
+    builtin = suite_files()
+    path = builtin.get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+            raise UserError(f"there is no suite file {path}")
+        raise unknown_name("suite", str(name_or_path), builtin)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the suite file {path}: {error}") from error
+    suite = read_suite(text, str(path))
+    return replace(suite, method_file=str(Path(method_file).resolve()) if method_file else None)
+
+
+def read_suite(text: str, source: str) -> Suite:
+    """Read the text of a suite file; ``source`` is the file name that errors name.
+
+    Raises:
+        UserError: not YAML, an unknown or missing key, a wrong type; says file and line.
+    """
+    return _SuiteReader(source, text).suite()
+
+
+_KEYS = (
+    "name title profile task tasks methods seeds budget recipe baseline device validate_every "
+    "latency_batch_sizes threads"
+).split()
+
+
+class _SuiteReader(MarkedYaml):
+    def suite(self) -> Suite:
+        keys = self.mapping(self.root, "a suite", _KEYS)
+        for needed in ("name", "methods", "budget"):
+            if needed not in keys:
+                raise self.fail(self.root, f"the key '{needed}' is missing")
+        if ("task" in keys) == ("tasks" in keys):
+            raise self.fail(self.root, "give either 'task' or a list of 'tasks'")
+        methods = self._methods(keys["methods"])
+        nodes = [keys["task"]] if "task" in keys else self.items(keys["tasks"], "tasks")
+        readers = {
+            "title": lambda node: self.text(node, "title"),
+            "profile": lambda node: self.choice(node, "profile", PROFILES),
+            "seeds": lambda node: self.integers(node, "seeds", 0),
+            "recipe": self._recipe,
+            "baseline": lambda node: self._baseline(node, methods),
+            "device": self._device,
+            "validate_every": lambda node: self.integer(node, "validate_every", 1),
+            "latency_batch_sizes": lambda node: self.integers(node, "latency_batch_sizes", 1),
+            "threads": lambda node: self.integer(node, "threads", 1),
+        }
+        return Suite(
+            name=self._name(keys["name"]),
+            tasks=tuple(self._task(node) for node in nodes),
+            methods=methods,
+            budget=self._budget(keys["budget"]),
+            **{key: read(keys[key]) for key, read in readers.items() if key in keys},
+        )
+
+    def _name(self, node: yaml.Node) -> str:
+        name = self.text(node, "name")
+        if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+            raise self.fail(
+                node, f"the name '{name}' must do as a folder name: letters, digits, '_', '-', '.'"
+            )
+        return name
+
+    def _task(self, node: yaml.Node) -> TaskEntry:
+        nodes = self.mapping(node, "a task")
+        name = "classification"
+        if "name" in nodes:
+            name = self._registered(nodes.pop("name"), "task", TASKS)
+        return TaskEntry(name, {key: self.value(n, key) for key, n in nodes.items()})
+
+    def _methods(self, node: yaml.Node) -> tuple[MethodEntry, ...]:
+        entries: list[MethodEntry] = []
+        for item in self.items(node, "methods"):
+            entry = self._method(item)
+            if any(entry.written == other.written for other in entries):
+                raise self.fail(
+                    item, f"the method '{entry.written}' stands twice: give one of them a 'label'"
+                )
+            entries.append(entry)
+        return tuple(entries)
+
+    def _method(self, node: yaml.Node) -> MethodEntry:
+        if isinstance(node, yaml.ScalarNode):
+            return MethodEntry(self._registered(node, "method", METHODS))
+        nodes = self.mapping(node, "a method")
+        label = self.text(nodes.pop("label"), "label") if "label" in nodes else ""
+        if "name" in nodes:
+            name = self._registered(nodes.pop("name"), "method", METHODS)
+        elif len(nodes) == 1:
+            key_node = next(key for key, _ in node.value if key.value != "label")
+            ((_, options),) = nodes.items()
+            name = self._registered(key_node, "method", METHODS)
+            empty = isinstance(options, yaml.ScalarNode) and self.value(options, name) is None
+            nodes = {} if empty else self.mapping(options, f"the options of {name}")
+            label = self.text(nodes.pop("label"), "label") if "label" in nodes else label
+        else:
+            raise self.fail(
+                node, "write a method as 'name', as 'name: {option: value}' or with a key 'name'"
+            )
+        return MethodEntry(name, {key: self.value(n, key) for key, n in nodes.items()}, label)
+
+    def _registered(self, node: yaml.Node, kind: str, registry: Registry[Any]) -> str:
+        name = self.text(node, f"the name of a {kind}")
+        known = registry.names()
+        if all(match(pattern, name) is None for pattern in known):
+            raise self.fail(node, str(unknown_name(kind, name, known)))
+        return name
+
+    def _budget(self, node: yaml.Node) -> Budget:
+        value = self.value(node, "budget")
+        try:
+            return Budget.parse(value)
+        except UserError as error:
+            raise self.fail(node, str(error)) from None
+
+    def _baseline(self, node: yaml.Node, methods: tuple[MethodEntry, ...]) -> str:
+        asked = self.text(node, "baseline")
+        exact = [m.written for m in methods if m.written == asked]
+        named = exact or [m.written for m in methods if m.name == asked]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            raise self.fail(node, f"the baseline '{asked}' could be any of: {', '.join(named)}")
+        known = [m.written for m in methods]
+        raise self.fail(node, str(unknown_name("baseline", asked, known)))
+
+    def _device(self, node: yaml.Node) -> str:
+        device = self.text(node, "device")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise self.fail(node, f"the device '{device}' must be auto, cpu, cuda or cuda:N")
+        return device
+
+    def _recipe(self, node: yaml.Node) -> dict[str, Any]:
+        nodes = self.mapping(node, "recipe", _RECIPE_TYPES)
+        recipe = {key: self.value(n, key) for key, n in nodes.items()}
+        for key, value in recipe.items():
+            expected, accepts = _RECIPE_TYPES[key]
+            if not accepts(value):
+                raise self.fail(nodes[key], f"{key} of the recipe must be {expected}")
+        return recipe
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+_RECIPE_TYPES: dict[str, tuple[str, Any]] = {
+    "batch_size": ("a whole number above zero", _positive),
+    "optimizer": ("a mapping such as {type: SGD, lr: 0.1}", _is_mapping),
+    "schedule": (
+        "a list of mappings",
+        lambda value: isinstance(value, list) and all(map(_is_mapping, value)),
+    ),
+    "paramwise": ("a mapping", _is_mapping),
+    "clip_grad": ("a mapping or null", lambda value: value is None or _is_mapping(value)),
+    "accumulate": ("a whole number above zero", _positive),
+    "amp": ("float16, bfloat16 or null", lambda value: value in (None, "float16", "bfloat16")),
+    "channels_last": ("true or false", lambda value: isinstance(value, bool)),
+    "compile": ("true or false", lambda value: isinstance(value, bool)),
+}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON would give it back, so that (1, 2) equals [1, 2]."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError):
+        return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(map(_shown, value)) + "]"
+    return str(value)

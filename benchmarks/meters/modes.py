@@ -1,0 +1,39 @@
+"""Running a model for costing without leaving a trace on it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode is restored at the end.
+
+    The flags are restored one by one: ``model.train()`` would also wake frozen norm layers.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def forward(model: nn.Module, inputs: torch.Tensor) -> object:
+    """The network's own output for a batch: ``mode="tensor"`` where the model takes a mode."""
+    if "mode" in inspect.signature(model.forward).parameters:
+        return model(inputs, mode="tensor")
+    return model(inputs)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device's queue; the CPU has none."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

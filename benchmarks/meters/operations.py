@@ -1,0 +1,203 @@
+"""Multiply-adds of a forward pass and floating-point operations of a training step.
+
+Operations are seen where PyTorch dispatches them, so that whatever a model does is either counted,
+known to be free, or an error: nothing unknown counts as zero. A forward pass is seen above the
+composite operations (``linear``, ``batch_norm``, ``adaptive_avg_pool2d``,
+``scaled_dot_product_attention``), the level that the papers' counters work at; a training step is
+seen below autograd, where its backward operations are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.meters.formulas import (
+    FORMULAS,
+    FVCORE,
+    NO_ATTENTION,
+    Formula,
+    batch_norm_training,
+    is_free,
+)
+from benchmarks.meters.modes import evaluating, forward
+from tasks.errors import UserError, unknown_name
+
+
+class UnknownOperation(UserError):
+    """An operation without a formula that is not known to be free."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A convention: what counts beside (or instead of) the multiply-adds of ``FORMULAS``."""
+
+    summary: str
+    source: str
+    formulas: Mapping[Any, Formula] = field(default_factory=dict)
+
+
+COUNTINGS: dict[str, Counting] = {
+    "plain": Counting(
+        "multiply-adds of convolutions, linear layers, matrix products and attention",
+        "torch.utils.flop_counter, halved",
+    ),
+    "fvcore": Counting(
+        "plain without fused attention, plus norms, adaptive pooling and upsampling by element",
+        "fvcore.nn.FlopCountAnalysis of a model in evaluation mode; the convention of ADN",
+        {**FVCORE, **NO_ATTENTION},
+    ),
+    "fvcore_train": Counting(
+        "fvcore with batch norm at 5 operations an element",
+        "fvcore.nn.FlopCountAnalysis of a model in training mode; the convention of ODN",
+        {**FVCORE, **NO_ATTENTION, torch.ops.aten.batch_norm: batch_norm_training},
+    ),
+    "unfused_attention": Counting(
+        "fvcore with the two matrix products of every attention",
+        "fvcore.nn.FlopCountAnalysis where attention is written as two matmuls; ADN's ViT-B/16",
+        FVCORE,
+    ),
+}
+
+
+class OperationCounter(TorchDispatchMode):
+    """Count the multiply-adds of everything that runs inside ``with OperationCounter() as c:``.
+
+    ``c.macs`` is the total and ``c.by_operation`` the total of every operation that counted. Runs
+    compiled models uncompiled, and attention without PyTorch's fused encoder layer, since both
+    would hide operations. Recomputation by activation checkpointing is counted: it is executed.
+
+    Args:
+        counting: a name of ``COUNTINGS``. Conventions other than ``plain`` are about composite
+            operations, which only ``count_macs`` sees.
+
+    Raises:
+        UserError: no such counting.
+        UnknownOperation: an operation ran that has no formula.
+    """
+
+    def __init__(self, counting: str = "plain") -> None:
+        super().__init__()
+        if counting not in COUNTINGS:
+            raise unknown_name("counting", counting, COUNTINGS)
+        self._formulas = {**FORMULAS, **COUNTINGS[counting].formulas}
+        self._scopes: list[ExitStack] = []
+        self.by_operation: Counter[str] = Counter()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds counted so far."""
+        return sum(self.by_operation.values())
+
+    def __enter__(self) -> OperationCounter:
+        scope = ExitStack()
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        scope.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
+        if "torch._dynamo" in sys.modules:
+            scope.enter_context(torch.compiler.set_stance("force_eager"))
+        self._scopes.append(scope)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        self._scopes.pop().close()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        packet = getattr(func, "overloadpacket", func)
+        formula = self._formulas.get(packet)
+        if formula is not None:
+            out = func(*args, **kwargs)
+            macs = formula(args, kwargs, out)
+            if macs:
+                self.by_operation[str(packet)] += macs
+            return out
+        if is_free(func):
+            return func(*args, **kwargs)
+        if isinstance(func, torch._ops.OpOverload):
+            # Entered again for the parts: DispatchMode leaves the stack while it handles a call.
+            with _Reentered(self):
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        raise UnknownOperation(
+            f"no count is known for the operation '{packet}': register one with "
+            f"benchmarks.meters.formulas.register_formula(torch.ops.{str(packet)}, "
+            "lambda args, kwargs, out: <multiply-adds>), or 0 for an operation without any"
+        )
+
+
+class _Reentered:
+    """The bare mode, without the scopes that the outer ``with`` holds already."""
+
+    def __init__(self, mode: OperationCounter) -> None:
+        self._mode = mode
+
+    def __enter__(self) -> None:
+        TorchDispatchMode.__enter__(self._mode)
+
+    def __exit__(self, *exception: Any) -> None:
+        TorchDispatchMode.__exit__(self._mode, *exception)
+
+
+def count_macs(
+    model: nn.Module,
+    example: torch.Tensor,
+    counting: str = "plain",
+    run: Callable[[nn.Module, torch.Tensor], object] = forward,
+) -> int:
+    """Multiply-adds of one forward pass for one image, in evaluation mode.
+
+    The model's modes, running statistics and the random state are as before afterwards.
+
+    Args:
+        model: the network; an mmengine model is called with ``mode="tensor"``.
+        example: one image as a batch, shape (1, C, H, W), on the model's device.
+        counting: a name of ``COUNTINGS``; ``plain`` unless a paper's figure is to be met.
+        run: how to call the model, where a call with the tensor alone does not do.
+
+    Raises:
+        UserError: the example is not one image, or no such counting.
+        UnknownOperation: the model uses an operation without a formula.
+    """
+    if example.shape[0] != 1:
+        raise UserError(f"MACs are counted for one image: the example holds {example.shape[0]}")
+    devices = [example.device] if example.device.type == "cuda" else []
+    counter = OperationCounter(counting)
+    with (
+        torch.random.fork_rng(devices=devices),
+        evaluating(model),
+        # Below autograd's keys composite operations arrive whole instead of in parts.
+        torch._C._AutoDispatchBelowAutograd(),
+        counter,
+    ):
+        run(model, example)
+    return counter.macs
+
+
+def count_train_flops(step: Callable[[], object], batch_size: int) -> int:
+    """Floating-point operations of a training step for each image, 2 for a multiply-add.
+
+    Args:
+        step: runs one real step: forward, backward and, if wanted, the optimizer (whose
+            element-wise work counts nothing). It changes the model as any step does.
+        batch_size: images in the step, summed over accumulated batches.
+
+    Raises:
+        UnknownOperation: the step uses an operation without a formula.
+    """
+    with OperationCounter() as counter:
+        step()
+    return round(2 * counter.macs / batch_size)

@@ -92,6 +92,7 @@ def prepared_model(built: Built) -> BaseModel:
     """
     torch.manual_seed(built.spec.seed)
     model = built.task.build_model()
+    built.method.setup(built.task)
     before = structure(model)
     model = built.method.prepare(model)
     if not built.method.changes_nothing and not acts_elsewhere(built.method):

@@ -19,7 +19,7 @@ one deployable network is the model as trained.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mmengine.hooks import Hook
     from mmengine.model import BaseModel
     from mmengine.optim import OptimWrapper
+
+    from tasks.base import Task
 
 METHODS: Registry[type[Method]] = Registry(
     "method", "METHODS", "methods", group="depthbench.methods"
@@ -83,6 +85,12 @@ class Method(abc.ABC):
     changes_nothing: ClassVar[bool] = False
     """True for a baseline that leaves the model as it is: silences the no-effect warning."""
 
+    def setup(self, task: Task) -> None:  # noqa: B027 - optional on purpose
+        """Meet the task before ``prepare``: for methods that build further models.
+
+        An ensemble asks ``task.build_model(arch)`` for its members; most methods need nothing.
+        """
+
     @abc.abstractmethod
     def prepare(self, model: BaseModel) -> BaseModel:
         """Change the model before training (in place or not) and return it.
@@ -112,3 +120,18 @@ class Method(abc.ABC):
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
         """The deployable networks by name; each is evaluated and costed as rows of its own."""
         return {"full": model}
+
+    def analyse(
+        self, variant: str, model: BaseModel, batches: Iterable[dict[str, Any]]
+    ) -> Mapping[str, float]:
+        """Metrics of the method's own for one deployable network on the test set.
+
+        Args:
+            variant: its name in :meth:`variants`.
+            model: the network, in evaluation mode.
+            batches: test batches as ``model.train_step`` eats them.
+
+        Returns:
+            Values by metric name (``diversity``, ``iterations``, ``top1@hard``).
+        """
+        return {}

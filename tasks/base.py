@@ -82,8 +82,12 @@ class Task(abc.ABC):
         """Checksums and splits of the data: what decides the numbers besides code and options."""
 
     @abc.abstractmethod
-    def build_model(self) -> BaseModel:
-        """A fresh model on the CPU, drawn from torch's global generator."""
+    def build_model(self, arch: Any = None) -> BaseModel:
+        """A fresh model on the CPU, drawn from torch's global generator.
+
+        Args:
+            arch: another architecture of the family, as a suite writes it; None for the task's.
+        """
 
     @abc.abstractmethod
     def batches(self, batch_size: int, seed: int, device: torch.device) -> BatchSource:
@@ -92,6 +96,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def evaluate(self, model: BaseModel, split: str, device: torch.device) -> Mapping[str, float]:
         """Metrics by name (units as in ``benchmarks.records.METRICS``) on ``val`` or ``test``."""
+
+    @abc.abstractmethod
+    def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:
+        """The batches of ``val`` or ``test`` in their fixed order, not augmented."""
 
     @abc.abstractmethod
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """The block view: any supported backbone as ordered stages of residual blocks."""
 
-from methods.blocks import resnet  # noqa: F401  (registers its views)
+from methods.blocks import mobilenet, resnet, swin, vit  # noqa: F401  (they register their views)
 from methods.blocks.selection import has_matching_neighbours, select_blocks
 from methods.blocks.view import (
     Block,

@@ -213,6 +213,27 @@ def block_view(model: nn.Module) -> BlockView:
     )
 
 
+def parts_of(
+    module: nn.Module, describe: Callable[[nn.Module], Parts | None], backbone: nn.Module
+) -> Parts | None:
+    """The parts of a module that stands in a stage; None where a block was dropped.
+
+    Raises:
+        UserError: neither the module nor ``describe``, its family, can tell its parts.
+    """
+    if isinstance(module, nn.Identity):
+        return None
+    own = getattr(module, "block_parts", None)
+    parts = own() if callable(own) else describe(module)
+    if parts is None:
+        raise UserError(
+            f"there is no block view of {type(module).__name__}, a block of "
+            f"{type(backbone).__name__}: give it a method block_parts() that returns a "
+            "methods.blocks.Parts"
+        )
+    return parts
+
+
 def build_view(
     backbone: nn.Module,
     stages: Iterable[Sequence[Place]],
@@ -220,27 +241,15 @@ def build_view(
 ) -> BlockView:
     """Number the blocks found at ``stages`` (a parent and a key each) and describe them.
 
-    Dropped blocks are passed over; a stage may be left without any.
-
-    Raises:
-        UserError: ``describe`` gave None for a module that does not describe itself.
+    Dropped blocks are passed over; a stage may be left without any. Raises as :func:`parts_of`.
     """
     found: list[list[Block]] = []
     number = 0
     for index, places in enumerate(stages, start=1):
         found.append([])
         for parent, key in places:
-            module = parent.get_submodule(key)
-            if isinstance(module, nn.Identity):
-                continue
-            own = getattr(module, "block_parts", None)
-            parts = own() if callable(own) else describe(module)
-            if parts is None:
-                raise UserError(
-                    f"there is no block view of {type(module).__name__}, a block of "
-                    f"{type(backbone).__name__}: give it a method block_parts() that returns "
-                    "a methods.blocks.Parts"
-                )
-            number += 1
-            found[-1].append(Block(number, index, parent, key, parts))
+            parts = parts_of(parent.get_submodule(key), describe, backbone)
+            if parts is not None:
+                number += 1
+                found[-1].append(Block(number, index, parent, key, parts))
     return BlockView(backbone, found)

@@ -1,0 +1,1 @@
+"""Image classification: data sets in memory or in folders, networks, metrics and recipes."""

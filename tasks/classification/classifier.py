@@ -1,0 +1,31 @@
+"""The model that methods and the harness see: a network with a classification loss."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+
+class Classifier(BaseModel):
+    """A backbone, classifier layer included, behind mmengine's three modes.
+
+    Args:
+        backbone: images (N, C, H, W) to logits (N, classes).
+        label_smoothing: share of the target spread evenly over all classes.
+    """
+
+    def __init__(self, backbone: nn.Module, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.label_smoothing = label_smoothing
+
+    def forward(
+        self, inputs: Tensor, data_samples: Tensor | None = None, mode: str = "tensor"
+    ) -> Tensor | dict[str, Tensor]:
+        """Logits (N, classes); with ``mode="loss"`` and labels (N,) the cross-entropy instead."""
+        logits = self.backbone(inputs)
+        if mode == "loss":
+            loss = F.cross_entropy(logits, data_samples, label_smoothing=self.label_smoothing)
+            return {"loss": loss}
+        return logits

@@ -1,0 +1,42 @@
+"""Accuracy and calibration from logits (N, C) and labels (N,); pure functions."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ECE_BINS = 15
+
+
+def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
+    """Images whose label is among the ``k`` largest logits, in %."""
+    hits = logits.topk(k, dim=1).indices == labels[:, None]
+    return 100 * hits.any(1).double().mean().item()
+
+
+def nll(logits: Tensor, labels: Tensor) -> float:
+    """Mean negative log-likelihood of the label, in nats."""
+    return F.cross_entropy(logits.double(), labels).item()
+
+
+def ece(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
+    """Expected calibration error over equal bins of confidence, in %.
+
+    Bin b holds confidences in (b/bins, (b+1)/bins], so that 1.0 lies in the last one.
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
+    """
+    confidence, predicted = logits.double().softmax(1).max(1)
+    correct = (predicted == labels).double()
+    index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64, device=logits.device)
+    gaps.index_add_(0, index, correct - confidence)
+    return 100 * gaps.abs().sum().item() / len(labels)
+
+
+def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """All metrics of a split; ``top5`` only where there are more than 5 classes."""
+    metrics = {"top1": top_k(logits, labels, 1)}
+    if logits.shape[1] > 5:
+        metrics["top5"] = top_k(logits, labels, 5)
+    return metrics | {"nll": nll(logits, labels), "ece": ece(logits, labels)}

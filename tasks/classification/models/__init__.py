@@ -1,0 +1,1 @@
+"""Networks; each file registers some, ``zoo`` builds one by its name."""

@@ -1,0 +1,95 @@
+"""Stochastic depth: residual branches dropped at random while training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth as DropBranch
+from torchvision.ops import stochastic_depth
+
+from methods.base import METHODS, Method
+from methods.blocks import block_view
+from tasks.errors import UserError, unknown_name
+
+CONVOLUTIONAL_SURVIVAL = 0.8
+"""Huang 2016's default for the last block."""
+TRANSFORMER_SURVIVAL = 0.9
+MODES = ("row", "batch")
+
+
+@METHODS.register("stochastic_depth")
+@dataclass
+class StochasticDepth(Method):
+    """Residual branches dropped at random in training, more often the deeper they lie.
+
+    Block l of L survives with probability ``1 - l / L * (1 - survival)``. A survivor is divided by
+    that probability in training, where the paper multiplies by it at test time: the expectation
+    is the same and the trained network is a plain one. A transformer's two branches are drawn
+    each by itself. What the network brought of its own of this kind is replaced, not added to.
+
+    Source: Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3, equation 4.
+
+    Attributes:
+        survival: the last block's, in (0, 1]; None takes 0.8 for networks of convolutions and 0.9
+            for transformers.
+        mode: ``row`` draws for each image; ``batch`` once for all, as the paper does.
+    """
+
+    survival: float | None = None
+    mode: str = "row"
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UserError: an option is out of range.
+        """
+        if self.survival is not None and not 0 < self.survival <= 1:
+            raise UserError(
+                "survival is a probability above 0 and at most 1 (1 drops nothing), "
+                f"not {self.survival}"
+            )
+        if self.mode not in MODES:
+            raise unknown_name("mode", self.mode, MODES)
+
+    def prepare(self, model: BaseModel) -> BaseModel:
+        """Attach the drops in place; parameters and their names stay as they are.
+
+        Raises:
+            UserError: no block of the backbone has a residual branch.
+        """
+        view = block_view(model)
+        if not any(block.branch_ends for block in view):
+            raise UserError("stochastic_depth needs residual branches, and the network has none")
+        for block in view:
+            last = self.survival or (
+                TRANSFORMER_SURVIVAL if block.kind in ("vit", "swin") else CONVOLUTIONAL_SURVIVAL
+            )
+            probability = block.number / len(view) * (1 - last)
+            for end in block.branch_ends:
+                drop_output(end, probability, self.mode)
+        return model
+
+
+def drop_output(end: nn.Module, probability: float, mode: str) -> None:
+    """Make a residual branch's last module drop its output in training."""
+    if isinstance(end, DropBranch):
+        end.p, end.mode = probability, mode
+        return
+    if hasattr(end, "drop_prob"):
+        end.drop_prob = 0.0  # mmcv's DropPath, which knows no mode: the hook does its work
+    end.register_forward_hook(DropHook(probability, mode))
+
+
+@dataclass
+class DropHook:
+    """A forward hook (an object, so that it can be copied and pickled) that drops the output."""
+
+    probability: float
+    mode: str
+
+    def __call__(self, module: nn.Module, inputs: tuple[object, ...], output: Tensor) -> Tensor:
+        """The output (N, ...), some rows or all of it zero and the rest scaled up."""
+        return stochastic_depth(output, self.probability, self.mode, module.training)

@@ -36,7 +36,7 @@ _BOOTSTRAP = (
 Event = dict[str, Any]
 
 
-class RunFailed(Exception):
+class RunFailed(Exception):  # noqa: N818 - it names an outcome, as a verdict does
     """The function did not return: it raised, exited or was killed. One line says why."""
 
     def __init__(self, reason: str) -> None:
@@ -211,7 +211,7 @@ class ForkServer:
 
 
 def _outcome(outcome: tuple[str, Any] | None, status: int) -> Any:
-    kind, content = outcome or ("", None)
+    kind, content = outcome or ("", "")
     if kind == RESULT:
         return content
     if kind == USER_ERROR:

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from launch import launch_helpers as helpers
 
 from benchmarks.launch import ForkServer, RunFailed
 from tasks.errors import UserError
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import launch_helpers as helpers  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def gone(pid: int, within: float = 5.0) -> bool:
 
 def test_returns_the_result_of_a_function_given_by_object_or_by_name(server):
     assert server.call(helpers.add, 2, 3) == 5
-    assert server.call("launch_helpers:add", [1], [2]) == [1, 2]
+    assert server.call("launch.launch_helpers:add", [1], [2]) == [1, 2]
 
 
 def test_every_call_has_a_fresh_process_with_the_preload_in_it(server):
@@ -176,13 +175,14 @@ def test_a_file_of_the_current_folder_does_not_take_a_package_s_place(tmp_path, 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_when_the_parent_is_killed_the_child_and_the_server_end_at_once(how):
     script = textwrap.dedent("""
-        import launch_helpers
+        from launch import launch_helpers as helpers
         from benchmarks.launch import ForkServer
         server = ForkServer([])
-        print(server.call(launch_helpers.identity)["parent"], flush=True)
-        server.call(launch_helpers.nap_stubbornly, 60, on_event=lambda e: print(e["pid"], flush=True))
+        print(server.call(helpers.identity)["parent"], flush=True)
+        say = lambda event: print(event["pid"], flush=True)
+        server.call(helpers.nap_stubbornly, 60, on_event=say)
     """)
-    path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    path = os.pathsep.join([str(HERE.parent), str(HERE.parents[1])])
     with subprocess.Popen(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": path},

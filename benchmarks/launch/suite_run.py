@@ -1,0 +1,272 @@
+"""Drive the runs of a suite one after the other; what shows them is an :class:`Observer`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.launch.local import ForkServer, RunFailed
+from benchmarks.records import FAILED, OK, Row, metric_info
+from benchmarks.store import Plan, PlannedRun, Store, read_manifest, write_failed_run
+from benchmarks.suite import Suite, load_suite
+from tasks.errors import UserError
+
+LOG = "log.txt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the plan: an item of ``planning.plan_runs``, and what the display needs of it."""
+
+    planned: Mapping[str, Any]
+    baseline: bool = False
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return str(self.planned["run_id"])
+
+    @property
+    def label(self) -> str:
+        """What rows call the method."""
+        return str(self.planned["label"])
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.planned["spec"]["seed"])
+
+    @property
+    def headline(self) -> str:
+        """The metric that stands for the run."""
+        return str(self.planned["headline"])
+
+    @property
+    def seconds(self) -> float | None:
+        """The estimate, if there is one."""
+        estimate = self.planned.get("seconds")
+        return None if estimate is None else float(estimate)
+
+    def failed_row(self, reason: str) -> Row:
+        """The row of a run that did not come to its end."""
+        spec = self.planned["spec"]
+        return Row(
+            suite=spec["suite"],
+            run_id=self.run_id,
+            task=spec["task"],
+            dataset=self.planned["dataset"],
+            arch=self.planned["arch"],
+            method=self.label,
+            variant="",
+            seed=self.seed,
+            phase="test",
+            metric=self.headline,
+            value=None,
+            unit=metric_info(self.headline).unit,
+            status=FAILED,
+            reason=reason,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended in this process: its rows, its wall-clock seconds, and why it failed."""
+
+    job: Job
+    rows: Sequence[Row]
+    seconds: float
+    log: Path
+    reason: str = ""
+
+    def headlines(self) -> dict[str, float]:
+        """The headline metric on test by variant, in the unit of tables."""
+        scale = metric_info(self.job.headline).scale
+        return {
+            row.variant: row.value / scale
+            for row in self.rows
+            if row.metric == self.job.headline
+            and row.phase == "test"
+            and row.status == OK
+            and row.value is not None
+        }
+
+
+class Observer:
+    """Is told what happens while a suite runs; does nothing by itself."""
+
+    def started(self, job: Job) -> None:
+        """A run begins."""
+
+    def event(self, job: Job, event: Mapping[str, Any]) -> None:
+        """The run reports progress, a metric or a note."""
+
+    def tick(self) -> None:
+        """A quarter of a second has passed."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A run has ended, well or not; its rows are on disk."""
+
+
+def read_suite_file(server: ForkServer, name: str, method_file: Path | None) -> Suite:
+    """Read a suite; a method file is imported in a process of its own, for it imports torch.
+
+    Raises:
+        UserError: no such suite, or the suite or the method file is wrong.
+    """
+    if method_file is None:
+        return load_suite(name)
+    suite: Suite = _checked(server, _load, name, method_file)
+    return suite
+
+
+def plan_suite(
+    server: ForkServer, suite: Suite, on_event: Callable[[dict[str, Any]], None] | None = None
+) -> list[Job]:
+    """Check, name and estimate every run of a suite in a process of its own.
+
+    Raises:
+        UserError: one of them cannot work; nothing has been trained.
+    """
+    specs = suite.specs()
+    planned = _checked(server, _plan, [spec.to_dict() for spec in specs], on_event=on_event)
+    base = suite.baseline_method
+    return [
+        Job(
+            item,
+            (spec.method, spec.method_options, spec.label) == (base.name, base.options, base.label),
+        )
+        for item, spec in zip(planned, specs, strict=True)
+    ]
+
+
+def recorded_plan(suite: Suite, jobs: Iterable[Job]) -> Plan:
+    """The plan as the results directory keeps it."""
+    runs = tuple(PlannedRun(job.run_id, job.label, job.seed, job.baseline) for job in jobs)
+    return Plan(suite.name, suite.profile, suite.title, suite.budget.as_dict(), runs)
+
+
+class SuiteRun:
+    """The runs of one plan, carried out in order; a failure is recorded and the rest goes on.
+
+    Args:
+        jobs: the plan, in order.
+        plan: the same as the store keeps it.
+        store: where results are; the caller holds its lock.
+        server: gives each run its process.
+        publish: called with the results directory whenever ``rows.csv`` has changed.
+        execute: what a run's process calls, ``(planned, run_folder, report)``; it leaves a
+            finished run folder.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        plan: Plan,
+        store: Store,
+        server: ForkServer,
+        publish: Callable[[Path], object],
+        execute: Callable[..., Any] | str = "benchmarks.run:execute",
+    ) -> None:
+        self.jobs = jobs
+        self.outcomes: list[Outcome] = []
+        self._plan = plan
+        self._store = store
+        self._server = server
+        self._publish = publish
+        self._execute = execute
+
+    def waiting(self) -> list[Job]:
+        """The runs that are neither finished nor were tried by this process, each once."""
+        tried = {outcome.job.run_id for outcome in self.outcomes}
+        jobs = {job.run_id: job for job in reversed(self.jobs)}
+        return [
+            job
+            for job in self.jobs
+            if jobs[job.run_id] is job
+            and job.run_id not in tried
+            and not self._store.is_finished(job.run_id)
+        ]
+
+    def finished(self) -> int:
+        """How many runs of the plan are finished."""
+        return sum(self._store.is_finished(job.run_id) for job in self.jobs)
+
+    def failures(self) -> list[Outcome]:
+        """The runs that failed in this process."""
+        return [outcome for outcome in self.outcomes if outcome.reason]
+
+    def run(self, observer: Observer) -> list[Row]:
+        """Carry out every run that is not finished, and return the rows of the whole plan.
+
+        Raises:
+            KeyboardInterrupt: the run under way has been ended; finished ones are on disk.
+            UserError: results cannot be written.
+        """
+        self._store.write_plan(self._plan)
+        rows = self._collect()
+        for job in self.waiting():
+            observer.started(job)
+            outcome = self._run(job, observer)
+            self.outcomes.append(outcome)
+            rows = self._collect()
+            observer.ended(outcome)
+        return rows
+
+    def _run(self, job: Job, observer: Observer) -> Outcome:
+        folder = self._store.open_run(job.run_id)
+        began = time.monotonic()
+        reason = ""
+        try:
+            self._server.call(
+                self._execute,
+                dict(job.planned),
+                str(folder.absolute()),
+                on_event=lambda event: observer.event(job, event),
+                log=folder / LOG,
+                on_tick=observer.tick,
+            )
+            if not self._store.is_finished(job.run_id):
+                reason = "the run ended without a whole set of results"
+        except RunFailed as error:
+            reason = error.reason
+        except UserError as error:
+            reason = str(error)
+        if reason:
+            manifest = _started_manifest(folder) or {"run_id": job.run_id, **job.planned}
+            row = job.failed_row(reason)
+            write_failed_run(folder, [row], {**manifest, "reason": reason})
+        seconds = time.monotonic() - began
+        return Outcome(job, self._store.collect([job.run_id]), seconds, folder / LOG, reason)
+
+    def _collect(self) -> list[Row]:
+        rows = self._store.write_collected(self._plan.runs)
+        self._publish(self._store.path)
+        return rows
+
+
+def _started_manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        return read_manifest(folder)
+    except UserError:  # a killed run may leave anything; the plan tells the rest
+        return None
+
+
+def _checked(server: ForkServer, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    try:
+        return server.call(function, *args, **options)
+    except RunFailed as error:
+        raise UserError(f"the suite could not be planned: {error.reason}") from error
+
+
+def _load(name: str, method_file: Path, report: Callable[..., None]) -> Suite:
+    return load_suite(name, method_file)
+
+
+def _plan(specs: list[dict[str, Any]], report: Callable[..., None]) -> list[dict[str, Any]]:
+    # Imported in the child alone: the parent stays free of torch.
+    from benchmarks.planning import plan_runs
+
+    return plan_runs(specs, report, estimate=True)

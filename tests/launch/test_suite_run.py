@@ -1,0 +1,188 @@
+"""Driving a suite: failures are rows, finished runs stay, an interrupted suite goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+
+import pytest
+from launch import fake_runs
+
+from benchmarks.budget import Budget
+from benchmarks.launch import ForkServer
+from benchmarks.launch.suite_run import Job, Observer, SuiteRun, recorded_plan
+from benchmarks.store import Store, read_rows
+from benchmarks.suite import MethodEntry, Suite, TaskEntry
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ForkServer([]) as running:
+        yield running
+
+
+def make_suite(methods: dict[str, dict], seeds=(0,)) -> Suite:
+    entries = tuple(MethodEntry("plain", options, label) for label, options in methods.items())
+    return Suite("fake", (TaskEntry("classification"),), entries, Budget(1, "epochs"), seeds=seeds)
+
+
+class Recorder(Observer):
+    def __init__(self, interrupt_at_note: bool = False) -> None:
+        self.lines: list[tuple] = []
+        self.outcomes = {}
+        self._interrupt = interrupt_at_note
+
+    def started(self, job):
+        self.lines.append(("started", job.label))
+
+    def event(self, job, event):
+        self.lines.append((event["event"], job.label))
+        if self._interrupt and event.get("text") == "waiting":
+            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+
+    def ended(self, outcome):
+        self.lines.append(("ended", outcome.job.label))
+        self.outcomes[outcome.job.label] = outcome
+
+
+@pytest.fixture
+def drive(server, tmp_path):
+    """Run a suite of fake methods in one results directory, as one invocation would."""
+
+    def invoke(methods, seeds=(0,), **options):
+        suite = make_suite(methods, seeds)
+        specs = [spec.to_dict() for spec in suite.specs()]
+        jobs = [Job(planned) for planned in fake_runs.plan_runs(specs, print, estimate=True)]
+        store, recorder = Store(tmp_path / "results"), Recorder(**options)
+        published = []
+        plan = recorded_plan(suite, jobs)
+        driver = SuiteRun(jobs, plan, store, server, published.append, fake_runs.execute)
+        try:
+            rows = driver.run(recorder)
+        except KeyboardInterrupt:
+            rows = None
+        return driver, rows, recorder, published
+
+    return invoke
+
+
+def calls(driver, run_id):
+    return (driver._store.run_dir(run_id) / "calls.txt").read_text().splitlines()
+
+
+def test_every_run_lands_in_rows_csv_in_plan_order(drive):
+    driver, rows, recorder, published = drive({"a": {}, "b": {}}, seeds=(0, 1))
+    assert [(row.method, row.seed, row.value) for row in rows] == [
+        ("a", 0, 70.0),
+        ("b", 0, 70.0),
+        ("a", 1, 71.0),
+        ("b", 1, 71.0),
+    ]
+    store = driver._store
+    assert read_rows(store.rows_path) == rows
+    assert recorder.lines[:4] == [
+        ("started", "a"),
+        ("progress", "a"),
+        ("note", "a"),
+        ("ended", "a"),
+    ]
+    assert len(published) == 5  # once at the start, once a run
+    assert store.plan().runs[0].run_id == "a-0"
+    assert "hello from a" in recorder.outcomes["a"].log.read_text()
+    pids = {calls(driver, run.run_id)[0] for run in store.plan().runs}
+    assert len(pids) == 4
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        ("raise", "ValueError: loss is NaN"),
+        ("mistake", "the data vanished"),
+        ("die", "killed by SIGKILL (out of memory?)"),
+        ("leave", "exited with code 0 and no result"),
+    ],
+)
+def test_a_failing_run_becomes_a_row_and_the_rest_goes_on(drive, act, reason):
+    driver, rows, recorder, _ = drive({"good": {}, "bad": {"act": act}, "last": {}})
+    assert [(row.method, row.status) for row in rows] == [
+        ("good", "ok"),
+        ("bad", "failed"),
+        ("last", "ok"),
+    ]
+    bad = rows[1]
+    assert (bad.metric, bad.value, bad.reason) == ("top1", None, reason)
+    assert [outcome.reason for outcome in driver.failures()] == [reason]
+    assert driver.finished() == 2
+    manifest = driver._store.manifest("bad-0")
+    assert (manifest["status"], manifest["reason"]) == ("failed", reason)
+    assert manifest["spec"]["label"] == "bad"
+    assert recorder.outcomes["good"].reason == ""
+
+
+def test_finished_runs_are_not_run_twice_and_failed_ones_are_tried_again(drive, tmp_path):
+    mended = tmp_path / "mended"
+    methods = {"good": {}, "bad": {"act": "raise", "until": str(mended)}}
+    drive(methods)
+    mended.touch()
+    driver, rows, recorder, _ = drive(methods)
+    assert len(calls(driver, "good-0")) == 1
+    assert len(calls(driver, "bad-0")) == 2
+    assert [row.status for row in rows] == ["ok", "ok"]
+    assert ("started", "good") not in recorder.lines
+    again, rows, recorder, _ = drive(methods)
+    assert recorder.lines == []
+    assert len(rows) == 2
+    assert again.finished() == 2
+
+
+def test_an_interrupted_suite_keeps_what_is_done_and_goes_on_from_there(drive, tmp_path):
+    go = tmp_path / "go"
+    methods = {"first": {}, "second": {"act": "wait", "until": str(go)}, "third": {}}
+    driver, rows, _, _ = drive(methods, interrupt_at_note=True)
+    assert rows is None
+    assert driver.finished() == 1
+    assert [row.method for row in read_rows(driver._store.rows_path)] == ["first"]
+    assert not driver.failures()
+    go.touch()
+    driver, rows, recorder, _ = drive(methods)
+    assert [label for what, label in recorder.lines if what == "started"] == ["second", "third"]
+    assert [row.method for row in rows] == ["first", "second", "third"]
+    assert len(calls(driver, "first-0")) == 1
+
+
+def test_two_entries_that_are_the_same_run_are_run_once(server, tmp_path):
+    suite = make_suite({"a": {}})
+    planned = fake_runs.plan_runs([suite.specs()[0].to_dict()], print)[0]
+    jobs = [Job(planned), Job({**planned, "label": "alias"})]
+    store = Store(tmp_path)
+    plan = recorded_plan(suite, jobs)
+    driver = SuiteRun(jobs, plan, store, server, lambda folder: None, fake_runs.execute)
+    rows = driver.run(Observer())
+    assert len(calls(driver, "a-0")) == 1
+    assert [row.method for row in rows] == ["a", "alias"]
+
+
+def test_a_damaged_run_is_set_aside_and_run_again(drive):
+    driver, _, _, _ = drive({"a": {}})
+    file = driver._store.run_dir("a-0") / "rows.csv"
+    file.write_text(file.read_text().replace("70.0", "99.0"))
+    driver, rows, _, _ = drive({"a": {}})
+    assert rows[0].value == 70.0
+    assert "99.0" in (driver._store.path / "runs" / "a-0.damaged-1" / "rows.csv").read_text()
+
+
+def test_headlines_are_the_test_values_of_each_variant(drive):
+    _, _, recorder, _ = drive({"a": {"gives": {"super": 72.5, "base": 70.0}}})
+    assert recorder.outcomes["a"].headlines() == {"super": 72.5, "base": 70.0}
+
+
+def test_the_plan_says_which_runs_are_the_baseline_s(server, monkeypatch):
+    from benchmarks.launch.suite_run import plan_suite
+
+    monkeypatch.setattr(
+        server, "call", lambda function, specs, on_event: fake_runs.plan_runs(specs, print)
+    )
+    suite = make_suite({"a": {}, "b": {"gives": {"full": 1.0}}}, seeds=(0, 1))
+    assert [job.baseline for job in plan_suite(server, suite)] == [True, False, True, False]
+    assert json.dumps([dict(job.planned) for job in plan_suite(server, suite)])

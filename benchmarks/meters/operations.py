@@ -26,13 +26,13 @@ from benchmarks.meters.formulas import (
     NO_ATTENTION,
     Formula,
     batch_norm_training,
-    is_free,
 )
+from benchmarks.meters.free import is_free
 from benchmarks.meters.modes import evaluating, forward
 from tasks.errors import UserError, unknown_name
 
 
-class UnknownOperation(UserError):
+class UnknownOperation(UserError):  # noqa: N818
     """An operation without a formula that is not known to be free."""
 
 
@@ -117,7 +117,7 @@ class OperationCounter(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         packet = getattr(func, "overloadpacket", func)
-        formula = self._formulas.get(packet)
+        formula = self._formulas.get(packet) or self._formulas.get(str(packet))
         if formula is not None:
             out = func(*args, **kwargs)
             macs = formula(args, kwargs, out)
@@ -134,7 +134,7 @@ class OperationCounter(TorchDispatchMode):
                 return out
         raise UnknownOperation(
             f"no count is known for the operation '{packet}': register one with "
-            f"benchmarks.meters.formulas.register_formula(torch.ops.{str(packet)}, "
+            f"benchmarks.meters.formulas.register_formula(torch.ops.{packet}, "
             "lambda args, kwargs, out: <multiply-adds>), or 0 for an operation without any"
         )
 

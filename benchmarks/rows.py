@@ -73,7 +73,7 @@ def _row(cells: dict[str, str]) -> Row:
     if (value is None) == (cells["status"] == OK):
         raise ValueError(f"status '{cells['status']}' with the value '{cells['value']}'")
     texts = {key: text for key, text in cells.items() if key not in ("value", "seed")}
-    return Row(**texts, seed=int(cells["seed"]), value=value)  # type: ignore[arg-type]
+    return Row(**texts, seed=int(cells["seed"]), value=value)
 
 
 def _storable(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -257,10 +257,7 @@ def read_suite(text: str, source: str) -> Suite:
     return _SuiteReader(source, text).suite()
 
 
-_KEYS = (
-    "name title profile task tasks methods seeds budget recipe baseline device validate_every "
-    "latency_batch_sizes threads"
-).split()
+_KEYS = [f.name for f in fields(Suite) if f.name != "method_file"] + ["task"]
 
 
 class _SuiteReader(MarkedYaml):
@@ -273,7 +270,7 @@ class _SuiteReader(MarkedYaml):
             raise self.fail(self.root, "give either 'task' or a list of 'tasks'")
         methods = self._methods(keys["methods"])
         nodes = [keys["task"]] if "task" in keys else self.items(keys["tasks"], "tasks")
-        readers = {
+        readers: dict[str, Callable[[yaml.Node], Any]] = {
             "title": lambda node: self.text(node, "title"),
             "profile": lambda node: self.choice(node, "profile", PROFILES),
             "seeds": lambda node: self.integers(node, "seeds", 0),

@@ -1,0 +1,5 @@
+"""``python -m benchmarks`` is ``depthbench``."""
+
+from benchmarks.cli import main
+
+main()

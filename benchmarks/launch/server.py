@@ -118,6 +118,7 @@ def _child(channel: Connection) -> NoReturn:
         if os.getppid() != server:
             os._exit(1)
     code = 0
+    log = None
     try:
         sys.path[:], log = channel.recv()
         if log is not None:
@@ -131,7 +132,8 @@ def _child(channel: Connection) -> NoReturn:
 
         channel.send((RESULT, function(*args, report)))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if log is not None:  # without one, the parent's own message is enough
+            print(f"error: {error}", file=sys.stderr)
         channel.send((USER_ERROR, str(error)))
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)

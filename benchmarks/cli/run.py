@@ -1,0 +1,178 @@
+"""``depthbench run``: carry out a suite, or go on with one."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.cli.live import LiveDisplay, PlainDisplay
+from benchmarks.launch.local import ForkServer
+from benchmarks.launch.preload import PRELOAD
+from benchmarks.launch.suite_run import (
+    Job,
+    SuiteRun,
+    plan_suite,
+    read_suite_file,
+    recorded_plan,
+)
+from benchmarks.launch.timing import duration, time_left
+from benchmarks.records import Row
+from benchmarks.store import FINISHED, RUNNING, Store
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended."""
+
+
+def run(
+    suite: Annotated[
+        str, typer.Argument(help="Name of a built-in suite, or path of a suite file.")
+    ],
+    results: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default results/SUITE.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N, in place of the suite's.")
+    ] = None,
+    method_file: Annotated[
+        Path | None, typer.Option(help="A Python file with methods of your own.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and time the plan; write nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+    ] = False,
+) -> None:
+    """Run every method of a suite on its tasks; the same command goes on where it stopped.
+
+    Exits with 0 when every run is finished, 1 when one failed, 130 after Ctrl-C.
+
+    Example: depthbench run my_suite.yaml --results results/my_suite
+    """
+    messages = Console(stderr=True) if as_json else Console()
+    driver: SuiteRun | None = None
+    try:
+        with ForkServer(PRELOAD) as server:
+            plan = read_suite_file(server, suite, method_file)
+            if device is not None:
+                plan = replace(plan, device=device)
+            store = Store(results if results is not None else Path("results") / plan.name)
+            with nullcontext() if dry_run else store.lock():
+                jobs = plan_suite(server, plan)
+                if dry_run:
+                    print_plan(jobs, store, as_json)
+                    return
+                driver = SuiteRun(jobs, recorded_plan(plan, jobs), store, server, publish)
+                with display(driver, messages) as shown:
+                    rows = driver.run(shown)
+    except KeyboardInterrupt:
+        done = "no run had begun"
+        if driver is not None:
+            done = f"{driver.finished()} of {len(driver.jobs)} runs are finished"
+        typer.echo(f"stopped: {done}; the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        print(json.dumps(document(driver, rows, store), indent=2))
+    else:
+        print_results(driver, store)
+    if driver.failures():
+        raise typer.Exit(1)
+
+
+def publish(folder: Path) -> None:
+    """Bring the tables of a results directory up to date with its rows."""
+    # Not at the top: pandas is slow to import, and ``--help`` needs none of it.
+    from benchmarks.report import write_tables
+
+    write_tables(folder)
+
+
+def display(driver: SuiteRun, console: Console) -> Any:
+    """A live table on a terminal, a line a run elsewhere."""
+    if console.is_terminal:
+        return LiveDisplay(driver.jobs, driver.waiting(), driver.finished(), console)
+    return PlainDisplay(
+        driver.jobs, driver.finished(), lambda line: print(line, file=console.file, flush=True)
+    )
+
+
+def print_plan(jobs: list[Job], store: Store, as_json: bool) -> None:
+    """What would be run, how long that would take, and what is there already."""
+    states = [store.state(job.run_id) for job in jobs]
+    if as_json:
+        lines = [
+            {
+                "run_id": job.run_id,
+                "label": job.label,
+                "seed": job.seed,
+                "steps": job.planned["steps"],
+                "estimated_seconds": job.seconds,
+                "state": state,
+            }
+            for job, state in zip(jobs, states, strict=True)
+        ]
+        print(json.dumps({"results": str(store.path), "runs": lines}, indent=2))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("run", "method", "seed", "steps", "estimate", "state"):
+        table.add_column(column, justify="right" if column in ("steps", "estimate") else "left")
+    for job, state in zip(jobs, states, strict=True):
+        table.add_row(
+            job.run_id,
+            Text(job.label),
+            str(job.seed),
+            str(job.planned["steps"]),
+            duration(job.seconds),
+            "finished" if state == FINISHED else "to continue" if state == RUNNING else state,
+        )
+    console = Console()
+    console.print(table)
+    waiting = [job.seconds for job, state in zip(jobs, states, strict=True) if state != FINISHED]
+    console.print(
+        f"{len(waiting)} of {len(jobs)} runs to do, about {duration(time_left(waiting, []))} of "
+        f"training; results would be in {store.path}",
+        highlight=False,
+    )
+
+
+def document(driver: SuiteRun, rows: list[Row], store: Store) -> dict[str, Any]:
+    """What ``--json`` prints at the end."""
+    return {
+        "results": str(store.path),
+        "rows_csv": str(store.rows_path),
+        "tables": [str(path) for path in sorted(store.path.glob("table.*"))],
+        "runs": len(driver.jobs),
+        "finished": driver.finished(),
+        "failed": [
+            {
+                "run_id": outcome.job.run_id,
+                "label": outcome.job.label,
+                "seed": outcome.job.seed,
+                "reason": outcome.reason,
+                "log": str(outcome.log),
+            }
+            for outcome in driver.failures()
+        ],
+        "rows": [row.as_dict() for row in rows],
+    }
+
+
+def print_results(driver: SuiteRun, store: Store) -> None:
+    """The table, where everything is, and which runs failed."""
+    table = store.path / "table.md"
+    if table.exists():
+        print(f"\n{table.read_text(encoding='utf-8').strip()}\n")
+    print(f"{driver.finished()} of {len(driver.jobs)} runs are finished; results: {store.path}")
+    for outcome in driver.failures():
+        job = outcome.job
+        print(f"failed: {job.label} seed {job.seed}: {outcome.reason} (log: {outcome.log})")
+    if driver.failures():
+        print("the same command tries the failed runs again")

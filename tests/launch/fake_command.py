@@ -1,0 +1,45 @@
+"""``depthbench run`` with the fake runs in place of real ones; the rest is the command itself."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from launch import fake_runs
+
+from benchmarks.cli import run as command
+from benchmarks.launch import suite_run
+from benchmarks.launch.suite_run import SuiteRun
+from benchmarks.store import read_rows
+from tasks.errors import UserError
+
+
+def fake_driver(*arguments):
+    return SuiteRun(*arguments, execute=fake_runs.execute)
+
+
+def publish(folder):
+    """A table of its own kind: the values, as they are in ``rows.csv``."""
+    rows = read_rows(folder / "rows.csv")
+    (folder / "table.md").write_text("".join(f"| {row.method} | {row.value} |\n" for row in rows))
+
+
+def main():
+    command.PRELOAD = ()
+    command.SuiteRun = fake_driver
+    command.publish = publish
+    suite_run._plan = fake_runs.plan
+    app = typer.Typer()
+    app.command()(command.run)
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    finally:
+        heavy = {"torch", "torchvision", "mmengine", "sklearn"} & set(sys.modules)
+        assert not heavy, f"the command imported {heavy}"
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite import RunSpec
+from benchmarks.spec import RunSpec
 from tasks.errors import UserError
 
 _NAMES_ONLY = ("suite", "label", "method_file")

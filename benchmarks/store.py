@@ -14,14 +14,13 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.files import disk_errors, read_json, write_json_atomic, write_text_atomic
 from benchmarks.identity import code_fingerprint, run_id
 from benchmarks.records import FAILED, Row
 from benchmarks.rows import format_rows, parse_rows
@@ -101,7 +100,7 @@ class Store:
         Raises:
             UserError: another process holds it, or the directory cannot be written.
         """
-        with _disk(self.path / ".lock"):
+        with disk_errors(self.path / ".lock"):
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -161,7 +160,7 @@ class Store:
         A damaged one is renamed to ``RUN_ID.damaged-N`` first, never deleted.
         """
         folder = self.run_dir(run_id)
-        with _disk(folder):
+        with disk_errors(folder):
             if self.state(run_id) == DAMAGED:
                 number = 1
                 while (aside := folder.with_name(f"{run_id}.damaged-{number}")).exists():
@@ -191,7 +190,7 @@ class Store:
             UserError: ``plan.json`` cannot be read.
         """
         file = self.path / "plan.json"
-        values = _read_json(file)
+        values = read_json(file)
         if values is None:
             return None
         try:
@@ -250,7 +249,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: it cannot be read.
     """
-    return _read_json(folder / "manifest.json")
+    return read_json(folder / "manifest.json")
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> str:
@@ -279,60 +278,3 @@ def read_rows(path: Path, sha256: str | None = None) -> list[Row]:
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{path} is not the file that the run wrote: run it again")
     return rows
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write a file so that readers see the old one or all of the new one, even after a crash.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with _disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-
-
-def write_json_atomic(path: Path, value: Any) -> None:
-    """:func:`write_text_atomic` for a value that JSON can hold."""
-    write_text_atomic(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-@contextlib.contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = (
-            "the disk is full"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else f"the system says: {error.strerror or error}"
-        )
-        raise UserError(
-            f"cannot write {path}: {why}; nothing measured so far is lost, "
-            "and the same command goes on from here once that is put right"
-        ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is cut short or damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is not a file of depthbench")
-    return value

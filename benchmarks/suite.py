@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,97 +14,27 @@ import yaml
 from benchmarks.budget import Budget
 from benchmarks.marked_yaml import MarkedYaml
 from benchmarks.plugins import import_method_file
+from benchmarks.recipe import RECIPE_TYPES, merge_recipe
+from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
 from methods.base import METHODS
-from tasks.base import TASKS, Recipe
+from tasks.base import TASKS
 from tasks.errors import UserError, unknown_name
 from tasks.registry import Registry, match
 
+__all__ = [
+    "PROFILES",
+    "MethodEntry",
+    "RunSpec",
+    "Suite",
+    "TaskEntry",
+    "load_suite",
+    "merge_recipe",
+    "read_suite",
+    "suite_files",
+    "suite_names",
+]
+
 PROFILES: tuple[str, ...] = ("paper", "short", "smoke")
-
-
-@dataclass(frozen=True)
-class TaskEntry:
-    """A task of a suite: its registered name and its options."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class MethodEntry:
-    """A method of a suite: its registered name, its options, and its label if one was given."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    label: str = ""
-
-    @property
-    def written(self) -> str:
-        """The label as the suite file has it: all options that were written down."""
-        return self.label or derive_label(self.name, self.options)
-
-    @property
-    def shown(self) -> str:
-        """The label of rows and tables; imports the method to know its defaults."""
-        return self.label or derive_label(self.name, self.options, method_defaults(self.name))
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One task, one method, one seed, one budget: all that one run process is told."""
-
-    suite: str
-    profile: str
-    task: str
-    task_options: Mapping[str, Any]
-    method: str
-    method_options: Mapping[str, Any]
-    seed: int
-    budget: Budget
-    label: str = ""
-    """The ``method`` column of the rows; empty when it is derived from name and options."""
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    """Changes to the task's recipe, see :func:`merge_recipe`."""
-    device: str = "auto"
-    validate_every: int = 1
-    """Epochs between validations."""
-    latency_batch_sizes: tuple[int, ...] = (1,)
-    method_file: str | None = None
-    threads: int | None = None
-
-    @property
-    def method_label(self) -> str:
-        """What rows call the method; imports it where no label was given."""
-        return MethodEntry(self.method, self.method_options, self.label).shown
-
-    def to_dict(self) -> dict[str, Any]:
-        """A mapping that JSON can hold."""
-        return {
-            **asdict(replace(self, budget=None)),  # type: ignore[arg-type]
-            "budget": self.budget.as_dict(),
-            "latency_batch_sizes": list(self.latency_batch_sizes),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
-        """The spec that :meth:`to_dict` was called on.
-
-        Raises:
-            UserError: a key is unknown or missing.
-        """
-        names = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in names:
-                raise unknown_name("key of a run spec", key, names)
-        changed = {
-            **values,
-            "budget": Budget.parse(values.get("budget", {})),
-            "latency_batch_sizes": tuple(values.get("latency_batch_sizes", (1,))),
-        }
-        try:
-            return cls(**changed)
-        except TypeError as error:
-            raise UserError(f"this is not a run spec: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -162,48 +90,6 @@ class Suite:
             for seed in self.seeds
             for method in self.methods
         ]
-
-
-def derive_label(
-    method: str, options: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
-) -> str:
-    """``replacement(operator=full)``: the name, and the options that differ from ``defaults``."""
-    defaults = defaults or {}
-    told = [
-        f"{key}={_shown(value)}"
-        for key, value in sorted(options.items())
-        if key not in defaults or _plain(defaults[key]) != _plain(value)
-    ]
-    return f"{method}({', '.join(told)})" if told else method
-
-
-def method_defaults(name: str) -> dict[str, Any]:
-    """The constructor defaults of a registered method; imports it."""
-    parameters = inspect.signature(METHODS.get(name)).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-
-def merge_recipe(default: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe with the changes of a suite or of a method's phase.
-
-    ``optimizer`` is merged key by key, unless it names another optimizer type: momentum means
-    nothing to Adam. Every other field is replaced.
-
-    Raises:
-        UserError: a change is no field of a recipe.
-    """
-    names = [f.name for f in fields(Recipe)]
-    for key in changes:
-        if key not in names:
-            raise unknown_name("recipe field", key, names)
-    merged = dict(changes)
-    if "schedule" in merged:
-        merged["schedule"] = tuple(merged["schedule"])
-    if "optimizer" in merged:
-        asked = merged["optimizer"]
-        same = asked.get("type", default.optimizer.get("type")) == default.optimizer.get("type")
-        merged["optimizer"] = {**default.optimizer, **asked} if same else dict(asked)
-    return replace(default, **merged)
 
 
 def suite_files() -> dict[str, Path]:
@@ -367,48 +253,10 @@ class _SuiteReader(MarkedYaml):
         return device
 
     def _recipe(self, node: yaml.Node) -> dict[str, Any]:
-        nodes = self.mapping(node, "recipe", _RECIPE_TYPES)
+        nodes = self.mapping(node, "recipe", RECIPE_TYPES)
         recipe = {key: self.value(n, key) for key, n in nodes.items()}
         for key, value in recipe.items():
-            expected, accepts = _RECIPE_TYPES[key]
+            expected, accepts = RECIPE_TYPES[key]
             if not accepts(value):
                 raise self.fail(nodes[key], f"{key} of the recipe must be {expected}")
         return recipe
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-_RECIPE_TYPES: dict[str, tuple[str, Any]] = {
-    "batch_size": ("a whole number above zero", _positive),
-    "optimizer": ("a mapping such as {type: SGD, lr: 0.1}", _is_mapping),
-    "schedule": (
-        "a list of mappings",
-        lambda value: isinstance(value, list) and all(map(_is_mapping, value)),
-    ),
-    "paramwise": ("a mapping", _is_mapping),
-    "clip_grad": ("a mapping or null", lambda value: value is None or _is_mapping(value)),
-    "accumulate": ("a whole number above zero", _positive),
-    "amp": ("float16, bfloat16 or null", lambda value: value in (None, "float16", "bfloat16")),
-    "channels_last": ("true or false", lambda value: isinstance(value, bool)),
-    "compile": ("true or false", lambda value: isinstance(value, bool)),
-}
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON would give it back, so that (1, 2) equals [1, 2]."""
-    try:
-        return json.loads(json.dumps(value))
-    except (TypeError, ValueError):
-        return value
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + " ".join(map(_shown, value)) + "]"
-    return str(value)

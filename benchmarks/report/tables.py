@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.files import write_text_atomic
 from benchmarks.records import Row
 from benchmarks.report.summary import (
     TRAINING,
@@ -19,7 +20,7 @@ from benchmarks.report.summary import (
     failures,
     summarise,
 )
-from benchmarks.store import Plan, Store, read_rows, write_text_atomic
+from benchmarks.store import Plan, Store, read_rows
 from tasks.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,0 +1,124 @@
+"""All meters of one run, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from benchmarks.meters.clock import TimeLedger
+from benchmarks.meters.energy import EnergyMeter
+from benchmarks.meters.memory import PeakMemory
+from benchmarks.meters.rapl import RaplMeter
+from benchmarks.records import Measurement
+
+IDLE_SECONDS = 2.0
+"""How long the idle draw of a GPU is sampled before the run."""
+
+
+class RunMeters:
+    """Clock, energy and memory of a run over named windows, resumable.
+
+    Windows are ``first_step``, ``train``, ``evaluate`` and ``checkpoint``, each under the phase
+    of training it belongs to. Meters that the machine lacks stay, and say why they have no value.
+
+    Args:
+        device: where the run trains.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.clock = TimeLedger(device)
+        self.gpu = EnergyMeter(device)
+        self.cpu = RaplMeter()
+        self.memory = PeakMemory(device)
+        self._windows = (self.clock, self.gpu, self.cpu)
+        self._phases: list[str] = []
+
+    @property
+    def phase(self) -> str:
+        """The phase that windows are booked under."""
+        return self.clock.phase
+
+    @phase.setter
+    def phase(self, name: str) -> None:
+        for meter in self._windows:
+            meter.phase = name
+        if name not in self._phases:
+            self._phases.append(name)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Sample in the background, idle draw first, and follow the memory's peak."""
+        if not self.gpu.unavailable:
+            self.gpu.measure_idle(IDLE_SECONDS)
+        for meter in (self.gpu, self.cpu, self.memory):
+            meter.start()
+        try:
+            yield
+        finally:
+            for meter in (self.gpu, self.cpu, self.memory):
+                meter.stop()
+
+    @contextmanager
+    def window(self, name: str) -> Iterator[None]:
+        """Book everything in the block under ``name``."""
+        self.open(name)
+        try:
+            yield
+        finally:
+            self.close()
+
+    def open(self, name: str) -> None:
+        """Start a window in every meter."""
+        for meter in self._windows:
+            meter.open(name)
+
+    def close(self) -> None:
+        """End the innermost window in every meter; look at the memory's peak."""
+        for meter in self._windows:
+            meter.close()
+        self.memory.observe()
+
+    def waited(self, seconds: float) -> None:
+        """Seconds of the open window that went into waiting for data."""
+        self.clock.add("data", seconds)
+
+    def train_seconds(self) -> float:
+        """Training time of all phases so far."""
+        return self.clock.train_seconds()
+
+    def measurements(self) -> Iterator[tuple[str, Measurement]]:
+        """Time and energy of each phase, and the peak of memory over all, filed under the last."""
+        for phase in self._phases:
+            for meter in self._windows:
+                for measurement in meter.measurements(phase):
+                    yield phase, measurement
+        for measurement in self.memory.measurements():
+            yield self.phase, measurement
+
+    def peak_allocated(self) -> float | None:
+        """Bytes of tensors at the peak; None on a device whose allocator does not count."""
+        found = (m.value for m in self.memory.measurements() if m.metric == "mem_peak_allocated")
+        return next(found, None)
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: device state, power method, idle draw, notes."""
+        return {"gpu": self.gpu.facts(), "cpu_energy": self.cpu.unavailable or "RAPL"}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to add on."""
+        meters = {"clock": self.clock, "gpu": self.gpu, "cpu": self.cpu, "memory": self.memory}
+        return {
+            "phases": list(self._phases),
+            **{name: meter.state_dict() for name, meter in meters.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Add the run's earlier segments."""
+        self._phases = list(state["phases"])
+        self.clock.load_state_dict(state["clock"])
+        self.gpu.load_state_dict(state["gpu"])
+        self.cpu.load_state_dict(state["cpu"])
+        self.memory.load_state_dict(state["memory"])

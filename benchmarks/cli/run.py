@@ -66,7 +66,14 @@ def run(
                 plan = replace(plan, device=device)
             store = Store(results if results is not None else Path("results") / plan.name)
             with nullcontext() if dry_run else store.lock():
-                jobs = plan_suite(server, plan)
+                with messages.status("checking the runs") as status:
+                    jobs = plan_suite(
+                        server,
+                        plan,
+                        lambda event: status.update(
+                            f"checking the runs: {event['done']} of {event['of']}"
+                        ),
+                    )
                 if dry_run:
                     print_plan(jobs, store, as_json)
                     return
@@ -90,7 +97,7 @@ def run(
 def publish(folder: Path) -> None:
     """Bring the tables of a results directory up to date with its rows."""
     # Not at the top: pandas is slow to import, and ``--help`` needs none of it.
-    from benchmarks.report import write_tables
+    from benchmarks.report.tables import write_tables
 
     write_tables(folder)
 

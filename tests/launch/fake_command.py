@@ -10,7 +10,6 @@ from launch import fake_runs
 from benchmarks.cli import run as command
 from benchmarks.launch import suite_run
 from benchmarks.launch.suite_run import SuiteRun
-from benchmarks.store import read_rows
 from tasks.errors import UserError
 
 
@@ -18,16 +17,9 @@ def fake_driver(*arguments):
     return SuiteRun(*arguments, execute=fake_runs.execute)
 
 
-def publish(folder):
-    """A table of its own kind: the values, as they are in ``rows.csv``."""
-    rows = read_rows(folder / "rows.csv")
-    (folder / "table.md").write_text("".join(f"| {row.method} | {row.value} |\n" for row in rows))
-
-
 def main():
     command.PRELOAD = ()
     command.SuiteRun = fake_driver
-    command.publish = publish
     suite_run._plan = fake_runs.plan
     app = typer.Typer()
     app.command()(command.run)

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.budget import Budget
+from benchmarks.suite import (
+    MethodEntry,
+    RunSpec,
+    load_suite,
+    merge_recipe,
+    read_suite,
+    suite_names,
+)
+from methods.base import METHODS
+from tasks.base import TASKS, Recipe
+from tasks.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods and a task of the test's own, so that it depends on no real one."""
+
+    class Shrink:
+        def __init__(
+            self, by: int = 2, where: tuple[str, ...] = ("all",), mode: str = "light"
+        ) -> None:
+            pass
+
+    monkeypatch.setattr(METHODS, "_objects", {"plain": object, "shrink": Shrink, "drop": object})
+    monkeypatch.setattr(METHODS, "_scanned", {})
+    monkeypatch.setattr(TASKS, "_objects", {"classification": object, "detection": object})
+    monkeypatch.setattr(TASKS, "_scanned", {})
+
+
+SUITE = """\
+name: mine
+title: Mine against theirs
+profile: smoke
+task:
+  dataset: digits
+  arch: small
+methods:
+  - plain
+  - shrink: {by: 4}
+  - shrink:
+      by: 8
+    label: shrunk
+  - name: drop
+    rate: 1e-1
+seeds: [0, 7]
+budget: {epochs: 3}
+recipe:
+  batch_size: 32
+  optimizer: {lr: 1e-3}
+baseline: shrunk
+device: cuda:1
+validate_every: 2
+latency_batch_sizes: [1, 32]
+threads: 2
+"""
+
+
+def changed(old: str, new: str) -> str:
+    assert old in SUITE
+    return SUITE.replace(old, new)
+
+
+def error_of(text: str) -> tuple[int, str]:
+    with pytest.raises(UserError) as caught:
+        read_suite(text, "mine.yaml")
+    found = re.fullmatch(r"mine\.yaml:(\d+): (.*)", str(caught.value), re.DOTALL)
+    assert found, str(caught.value)
+    return int(found[1]), found[2]
+
+
+def test_every_key_of_a_suite_arrives() -> None:
+    suite = read_suite(SUITE, "mine.yaml")
+    assert (suite.name, suite.title, suite.profile) == ("mine", "Mine against theirs", "smoke")
+    assert suite.tasks[0].name == "classification"
+    assert suite.tasks[0].options == {"dataset": "digits", "arch": "small"}
+    assert suite.methods == (
+        MethodEntry("plain"),
+        MethodEntry("shrink", {"by": 4}),
+        MethodEntry("shrink", {"by": 8}, "shrunk"),
+        MethodEntry("drop", {"rate": 0.1}),
+    )
+    assert suite.baseline_method == suite.methods[2]
+    assert suite.budget == Budget(3, "epochs")
+    assert suite.recipe == {"batch_size": 32, "optimizer": {"lr": 0.001}}
+    spec = suite.specs()[0]
+    assert (spec.device, spec.validate_every, spec.threads) == ("cuda:1", 2, 2)
+    assert spec.latency_batch_sizes == (1, 32)
+
+
+def test_the_plan_goes_by_task_then_seed_then_method() -> None:
+    text = changed("task:\n  dataset: digits\n  arch: small\n", "")
+    text += "tasks:\n  - {dataset: a}\n  - {name: detection, dataset: b}\n"
+    plan = [
+        (s.task_options["dataset"], s.seed, s.method, s.label)
+        for s in read_suite(text, "s").specs()
+    ]
+    per_seed = [("plain", ""), ("shrink", ""), ("shrink", "shrunk"), ("drop", "")]
+    assert plan == [(d, seed, m, label) for d in "ab" for seed in (0, 7) for m, label in per_seed]
+
+
+def test_the_first_method_is_the_baseline_unless_one_is_named() -> None:
+    assert read_suite(changed("baseline: shrunk\n", ""), "s").baseline_method.name == "plain"
+    named = read_suite(changed("baseline: shrunk", "baseline: drop"), "s")
+    assert named.baseline_method.name == "drop"
+    written = read_suite(changed("baseline: shrunk", "baseline: shrink(by=4)"), "s")
+    assert written.baseline_method.options == {"by": 4}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("profile: smoke", "profil: smoke", 3, "did you mean 'profile'"),
+        ("profile: smoke", "profile: smok", 3, "did you mean 'smoke'"),
+        ("profile: smoke", "seeds: [1]", 15, "'seeds' stands twice"),
+        ("  - plain\n", "  - plane\n", 8, "unknown method 'plane' (did you mean 'plain'?)"),
+        ("  - shrink: {by: 4}", "  - shrnk: {by: 4}", 9, "did you mean 'shrink'"),
+        ("  - shrink: {by: 4}", "  - shrink: 4", 9, "must be a mapping"),
+        ("  - shrink: {by: 4}", "  - plain", 9, "give one of them a 'label'"),
+        ("  - shrink: {by: 4}", "  - {shrink: {}, drop: {}}", 9, "write a method as"),
+        ("  - name: drop", "  - name: drip", 13, "did you mean 'drop'"),
+        ("rate: 1e-1", "rate: .nan", 14, "finite numbers"),
+        ("rate: 1e-1", "rate: 2020-01-01", 14, "finite numbers"),
+        ("seeds: [0, 7]", "seeds: 3", 15, "must be a list"),
+        ("seeds: [0, 7]", "seeds: []", 15, "must not be empty"),
+        ("seeds: [0, 7]", "seeds: [0, 0]", 15, "stands twice"),
+        ("seeds: [0, 7]", "seeds: [0,\n  x]", 16, "whole number of at least 0, not 'x'"),
+        ("seeds: [0, 7]", "seeds: [true]", 15, "whole number"),
+        ("budget: {epochs: 3}", "budget: {epoch: 3}", 16, "did you mean 'epochs'"),
+        ("budget: {epochs: 3}", "budget: {epochs: 0}", 16, "above zero"),
+        ("batch_size: 32", "batch_size: 0", 18, "whole number above zero"),
+        ("batch_size: 32", "batchsize: 32", 18, "did you mean 'batch_size'"),
+        ("optimizer: {lr: 1e-3}", "optimizer: SGD", 19, "a mapping such as"),
+        ("optimizer: {lr: 1e-3}", "amp: fp16", 19, "float16, bfloat16 or null"),
+        ("baseline: shrunk", "baseline: shrunken", 20, "did you mean 'shrunk'"),
+        ("baseline: shrunk", "baseline: shrink", 20, "could be any of"),
+        ("device: cuda:1", "device: gpu", 21, "auto, cpu, cuda or cuda:N"),
+        ("validate_every: 2", "validate_every: 0", 22, "at least 1"),
+        ("threads: 2", "threads: two", 24, "whole number"),
+        ("name: mine", "name: a/b", 1, "folder name"),
+        ("name: mine", "name: [mine", 2, "not YAML"),
+        ("name: mine", "name: 5", 1, "must be text"),
+        ("name: mine\n", "", 1, "the key 'name' is missing"),
+        ("budget: {epochs: 3}\n", "", 1, "the key 'budget' is missing"),
+        ("task:\n  dataset: digits\n  arch: small\n", "", 1, "either 'task' or"),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_and_remedy(
+    old: str, new: str, line: int, says: str
+) -> None:
+    found, message = error_of(changed(old, new))
+    assert says in message
+    assert found == line
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "a: &x [*x]", "\t", "a: b: c"])
+def test_what_is_no_suite_at_all_is_refused(text: str) -> None:
+    error_of(text)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_suite_or_a_user_error(text: str) -> None:
+    with pytest.raises(UserError):
+        read_suite(text, "s")
+
+
+@given(cut=st.integers(0, len(SUITE)), junk=st.text(max_size=5))
+def test_a_mangled_suite_never_ends_in_a_traceback(cut: int, junk: str) -> None:
+    try:
+        read_suite(SUITE[:cut] + junk + SUITE[cut + len(junk) :], "s")
+    except UserError as error:
+        assert str(error).startswith("s:")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+OPTIONS = st.dictionaries(st.text(), JSON, max_size=3)
+SPECS = st.builds(
+    RunSpec,
+    suite=st.text(),
+    profile=st.sampled_from(["paper", "short", "smoke"]),
+    task=st.text(),
+    task_options=OPTIONS,
+    method=st.text(),
+    method_options=OPTIONS,
+    seed=st.integers(0, 2**31),
+    budget=st.builds(
+        Budget, st.floats(1e-6, 1e12), st.sampled_from(["epochs", "steps", "samples"])
+    ),
+    label=st.text(),
+    recipe=OPTIONS,
+    device=st.sampled_from(["auto", "cpu", "cuda:1"]),
+    validate_every=st.integers(1, 9),
+    latency_batch_sizes=st.lists(st.integers(1, 99)).map(tuple),
+    method_file=st.none() | st.text(),
+    threads=st.none() | st.integers(1, 9),
+)
+
+
+@given(SPECS)
+def test_a_spec_survives_json(spec: RunSpec) -> None:
+    assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_spec_with_a_strange_or_missing_key_is_refused() -> None:
+    values = read_suite(SUITE, "s").specs()[0].to_dict()
+    with pytest.raises(UserError, match="did you mean 'device'"):
+        RunSpec.from_dict({**values, "devise": "cpu"})
+    del values["seed"]
+    with pytest.raises(UserError, match="seed"):
+        RunSpec.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({}, "shrink"),
+        ({"by": 2, "where": ["all"]}, "shrink"),
+        ({"by": 4, "mode": "light"}, "shrink(by=4)"),
+        ({"mode": "full", "where": ["conv1", "conv2"]}, "shrink(mode=full, where=[conv1 conv2])"),
+    ],
+)
+def test_a_label_tells_the_options_that_differ_from_the_defaults(
+    options: dict[str, object], label: str
+) -> None:
+    spec = replace(
+        read_suite(SUITE, "s").specs()[0], method="shrink", method_options=options, label=""
+    )
+    assert spec.method_label == label
+    assert replace(spec, label="own").method_label == "own"
+
+
+def test_a_recipe_keeps_what_is_not_changed() -> None:
+    default = Recipe(64, {"type": "SGD", "lr": 0.1, "momentum": 0.9}, schedule=({"type": "X"},))
+    merged = merge_recipe(default, {"batch_size": 8, "optimizer": {"lr": 0.5}})
+    assert merged == replace(
+        default, batch_size=8, optimizer={"type": "SGD", "lr": 0.5, "momentum": 0.9}
+    )
+    assert default.optimizer["lr"] == 0.1
+
+
+def test_another_optimizer_inherits_nothing() -> None:
+    default = Recipe(64, {"type": "SGD", "lr": 0.1, "momentum": 0.9})
+    merged = merge_recipe(default, {"optimizer": {"type": "AdamW", "lr": 0.001}, "schedule": []})
+    assert merged.optimizer == {"type": "AdamW", "lr": 0.001}
+    assert merged.schedule == ()
+
+
+def test_an_unknown_suite_gets_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="did you mean 'quickstart'"):
+        load_suite("quickstrat")
+    with pytest.raises(UserError, match="no suite file"):
+        load_suite("folder/none.yaml")
+
+
+def test_a_suite_is_loaded_from_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE)
+    assert load_suite(str(path)) == read_suite(SUITE, "elsewhere")
+    path.write_bytes(b"name: \xff")
+    with pytest.raises(UserError, match="cannot read"):
+        load_suite(path)
+
+
+def test_a_method_file_makes_its_methods_known(tmp_path: Path) -> None:
+    code = tmp_path / "my_methods.py"
+    code.write_text(
+        "from methods.base import METHODS\n"
+        "@METHODS.register('homemade')\n"
+        "class Homemade:\n    '''Made at home.'''\n"
+    )
+    suite_file = tmp_path / "mine.yaml"
+    suite_file.write_text(changed("  - plain\n", "  - homemade\n"))
+    with pytest.raises(UserError, match="unknown method 'homemade'"):
+        load_suite(suite_file)
+    suite = load_suite(suite_file, code)
+    assert suite.specs()[0].method_file == str(code.resolve())
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_of_that_name\n")
+    with pytest.raises(UserError, match=r"broken\.py cannot be imported: ModuleNotFoundError"):
+        load_suite(suite_file, broken)
+    with pytest.raises(UserError, match="no method file"):
+        load_suite(suite_file, tmp_path / "absent.py")
+
+
+def test_every_built_in_suite_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    names = suite_names()
+    assert "quickstart" in names
+    for name, title in names.items():
+        suite = load_suite(name)
+        assert suite.name == name
+        assert title == suite.title != ""

@@ -1,7 +1,8 @@
 """Training batches of images that lie in memory, on the device that trains.
 
-Pixels stay uint8 where the network is; a batch is cut out of the padded images by one gather, and
-mirrored and normalised as a whole. No worker, no copy from the host, nothing for each image.
+Pixels stay uint8 where the network is. A batch is cut out of the padded images by one gather of
+pixel rows, then mirrored and normalised as a whole: no worker, no copy from the host, no operation
+for a single image, and on a GPU no synchronisation.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ class Draws:
     """(N,) centre of the cutout; ``column`` likewise."""
     column: Tensor
 
+    def to(self, device: torch.device) -> Draws:
+        """The same on ``device``."""
+        return Draws(*(values.to(device) for values in vars(self).values()))
+
+    def __getitem__(self, chosen: slice) -> Draws:
+        return Draws(*(values[chosen] for values in vars(self).values()))
+
 
 def draw(seed: int, epoch: int, images: int, size: int, augment: Augment) -> Draws:
     """The choices of one epoch; they depend on the arguments alone.
@@ -90,15 +98,19 @@ class MemoryBatches:
         seed: int,
         device: torch.device,
     ) -> None:
-        self._images = torch.from_numpy(split.images).to(device)
-        if augment.pad:
-            self._images = F.pad(self._images, (augment.pad,) * 4)
+        images = F.pad(torch.from_numpy(split.images).to(device), (augment.pad,) * 4)
+        self._shape = split.images.shape[1:]
+        self._padded = images.shape[1:]
+        size = self._shape[-1]
+        # Every run of `size` bytes is a row that index_select copies whole: ten times as fast as
+        # an index for each pixel, and no second copy of the images.
+        self._rows = images.view(-1).as_strided((images.numel() - size + 1, size), (1, 1))
+        self._row_offsets = self._window_rows().to(device)
         self._labels = torch.from_numpy(split.labels).to(device)
-        self._size = split.images.shape[-1]
         self._augment = augment
         self._batch_size = batch_size
         self._seed = seed
-        self._normalise = Normalise(augment.normalise, split.images.shape[1], device)
+        self._normalise = Normalise(augment.normalise, self._shape[0], device)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -106,28 +118,38 @@ class MemoryBatches:
 
     def epoch(self, index: int, start: int = 0) -> Iterator[dict[str, Any]]:
         """The batches of epoch ``index`` from batch ``start`` on."""
-        draws = draw(self._seed, index, len(self._labels), self._size, self._augment)
-        draws = Draws(**{k: v.to(self._labels.device) for k, v in vars(draws).items()})
-        for number in range(start, len(self)):
-            chosen = slice(number * self._batch_size, (number + 1) * self._batch_size)
-            batch = Draws(**{k: v[chosen] for k, v in vars(draws).items()})
-            yield {"inputs": self._make(batch), "data_samples": self._labels[batch.order]}
+        draws = draw(self._seed, index, len(self._labels), self._shape[-1], self._augment)
+        draws = draws.to(self._labels.device)
+        labels = self._labels.index_select(0, draws.order)
+        for first in range(
+            start * self._batch_size, len(self) * self._batch_size, self._batch_size
+        ):
+            chosen = slice(first, first + self._batch_size)
+            yield {"inputs": self._make(draws[chosen]), "data_samples": labels[chosen]}
 
     def _make(self, draws: Draws) -> Tensor:
-        size, augment = self._size, self._augment
-        if augment.pad:
-            windows = self._images.unfold(2, size, 1).unfold(3, size, 1)
-            pixels = windows.permute(0, 2, 3, 1, 4, 5)[draws.order, draws.top, draws.left]
-        else:
-            pixels = self._images[draws.order]
-        if augment.flip:
-            pixels = torch.where(draws.flip[:, None, None, None], pixels.flip(3), pixels)
+        channels, height, width = self._padded
+        corner = draws.order * (channels * height * width) + draws.top * width + draws.left
+        rows = corner[:, None] + self._row_offsets
+        pixels = self._rows.index_select(0, rows.view(-1)).view(-1, *self._shape)
+        if self._augment.flip:
+            # pixels ^ (pixels ^ mirrored) is mirrored: a select that runs on whole vectors, which
+            # torch.where with a condition for each image does not.
+            mask = draws.flip.to(torch.uint8).neg_().view(-1, 1, 1, 1)
+            pixels ^= (pixels ^ pixels.flip(3)) & mask
         inputs = self._normalise(pixels)
-        if augment.cutout:
-            rows = _inside(draws.row, augment.cutout, size)[:, None, :, None]
-            columns = _inside(draws.column, augment.cutout, size)[:, None, None, :]
-            inputs.masked_fill_(rows & columns, 0)
+        if self._augment.cutout:
+            size = self._shape[-1]
+            rows_hit = _inside(draws.row, self._augment.cutout, size)[:, None, :, None]
+            columns_hit = _inside(draws.column, self._augment.cutout, size)[:, None, None, :]
+            inputs.masked_fill_(rows_hit & columns_hit, 0)
         return inputs
+
+    def _window_rows(self) -> Tensor:
+        """(C * H,) where the rows of a window begin, counted from its first pixel."""
+        _, height, width = self._padded
+        planes = torch.arange(self._shape[0]) * (height * width)
+        return (planes[:, None] + torch.arange(self._shape[1]) * width).view(-1)
 
 
 class Normalise:

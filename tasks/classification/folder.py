@@ -1,0 +1,190 @@
+"""Batches of pictures that lie in folders, decoded and augmented by worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from tasks.classification.memory import Normalise
+from tasks.classification.splits import Stats
+from tasks.errors import UserError
+
+_RESIZE_RATIO = 256 / 224
+
+
+@dataclass(frozen=True)
+class FolderAugment:
+    """A random crop of ``scale`` (shares of the area) resized to the image size, then the rest."""
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    flip: bool = True
+    randaugment: bool = False
+    """RandAugment, two operations of magnitude 9 (Cubuk et al. 2020, arXiv 1909.13719)."""
+    normalise: Stats | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise UserError("augment: scale is two shares of the area, such as [0.08, 1.0]")
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """Pictures by path under ``root``, with (N,) int64 labels."""
+
+    root: Path
+    paths: np.ndarray
+    """(N,) str, relative to ``root``."""
+    labels: np.ndarray
+
+    def take(self, indices: np.ndarray) -> FolderSplit:
+        """The pictures at ``indices``, in that order."""
+        return FolderSplit(self.root, self.paths[indices], self.labels[indices])
+
+    def digest(self) -> str:
+        """The sha256 of paths, file sizes and labels; reading every picture would take minutes."""
+        digest = hashlib.sha256()
+        for path, label in zip(self.paths, self.labels, strict=True):
+            size = (self.root / path).stat().st_size
+            digest.update(f"{path}\t{size}\t{label}\n".encode())
+        return digest.hexdigest()
+
+    def picture(self, index: int) -> Image.Image:
+        """The picture at ``index`` in RGB.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.root / self.paths[index]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError) as error:
+            raise UserError(f"{path} cannot be read as a picture: replace or delete it") from error
+
+
+class FolderBatches:
+    """Training batches of pictures in folders (a ``BatchSource``).
+
+    Each picture's augmentation is drawn from (seed, epoch, picture), whichever worker reads it, so
+    that an epoch entered in the middle goes on as it would have. The last, shorter batch is left
+    out, unless it is the only one.
+    """
+
+    dataset = None
+
+    def __init__(
+        self,
+        split: FolderSplit,
+        augment: FolderAugment,
+        image_size: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        workers: int,
+    ) -> None:
+        self._images = len(split.labels)
+        self._pictures = _Augmented(split, _training_transform(augment, image_size), seed)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._device = device
+        self._workers = workers
+        self._normalise = Normalise(augment.normalise, 3, device)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return max(1, self._images // self._batch_size)
+
+    def epoch(self, index: int, start: int = 0) -> Iterator[dict[str, Any]]:
+        """The batches of epoch ``index`` from batch ``start`` on."""
+        order = np.random.default_rng((self._seed, index)).permutation(self._images)
+        chosen = [
+            [(index, picture) for picture in order[n * self._batch_size :][: self._batch_size]]
+            for n in range(start, len(self))
+        ]
+        return load(self._pictures, chosen, self._normalise, self._device, self._workers)
+
+
+def evaluation_batches(
+    split: FolderSplit,
+    stats: Stats | None,
+    image_size: int,
+    batch_size: int,
+    device: torch.device,
+    workers: int,
+) -> Iterator[dict[str, Any]]:
+    """All pictures in order, shorter side resized to 256/224 of the image size, centre cut out."""
+    transform = v2.Compose(
+        [v2.Resize(round(image_size * _RESIZE_RATIO)), v2.CenterCrop(image_size), v2.PILToTensor()]
+    )
+    pictures = _Plain(split, transform)
+    images = range(len(split.labels))
+    chosen = [images[first : first + batch_size] for first in images[::batch_size]]
+    return load(pictures, chosen, Normalise(stats, 3, device), device, workers)
+
+
+def load(
+    pictures: Dataset[tuple[Tensor, int]],
+    chosen: list[Any],
+    normalise: Normalise,
+    device: torch.device,
+    workers: int,
+) -> Iterator[dict[str, Any]]:
+    """Batches of ``pictures`` on ``device``; they travel as uint8 and are normalised there."""
+    loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(
+        pictures,
+        batch_sampler=chosen,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        # A generator of its own: the loader must not draw from the model's.
+        generator=torch.Generator(),
+    )
+    for pixels, labels in loader:
+        inputs = normalise(pixels.to(device, non_blocking=True))
+        yield {"inputs": inputs, "data_samples": labels.to(device, non_blocking=True)}
+
+
+class _Plain(Dataset[tuple[Tensor, int]]):
+    def __init__(self, split: FolderSplit, transform: Any) -> None:
+        self._split = split
+        self._transform = transform
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._transform(self._split.picture(index)), int(self._split.labels[index])
+
+
+class _Augmented(Dataset[tuple[Tensor, int]]):
+    def __init__(self, split: FolderSplit, transform: Any, seed: int) -> None:
+        self._split = split
+        self._transform = transform
+        self._seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        epoch, index = key
+        seed = np.random.SeedSequence((self._seed, epoch, int(index))).generate_state(1)[0]
+        picture = self._split.picture(index)
+        # Transforms draw from torch's global generator, which without workers is the model's.
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(int(seed))
+        try:
+            return self._transform(picture), int(self._split.labels[index])
+        finally:
+            torch.set_rng_state(state)
+
+
+def _training_transform(augment: FolderAugment, image_size: int) -> v2.Compose:
+    steps: list[Any] = [v2.RandomResizedCrop(image_size, scale=tuple(augment.scale))]
+    if augment.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if augment.randaugment:
+        steps.append(v2.RandAugment())
+    return v2.Compose([*steps, v2.PILToTensor()])

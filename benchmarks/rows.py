@@ -15,15 +15,12 @@ _HEADER = ",".join(COLUMNS) + "\n"
 
 def format_rows(rows: Iterable[Row]) -> str:
     """The text of a ``rows.csv``: a missing value is an empty field."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines = [_HEADER]
     for row in rows:
         values = row.as_dict()
-        if values["value"] is not None:
-            values["value"] = repr(float(values["value"]))
-        writer.writerow([_storable(str("" if v is None else v)) for v in values.values()])
-    return buffer.getvalue()
+        values["value"] = "" if row.value is None else repr(float(row.value))
+        lines.append(",".join(_field(str(value)) for value in values.values()) + "\n")
+    return "".join(lines)
 
 
 def parse_rows(content: bytes, source: str) -> list[Row]:
@@ -76,6 +73,9 @@ def _row(cells: dict[str, str]) -> Row:
     return Row(**texts, seed=int(cells["seed"]), value=value)
 
 
-def _storable(text: str) -> str:
-    """Text that UTF-8 and every csv reader can hold: file names in messages may be anything."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+def _field(text: str) -> str:
+    # UTF-8 and every csv reader must hold it: names of files in messages may be anything.
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+    # csv.writer would leave a lone carriage return unquoted, which csv.reader takes for an end.
+    quoted = any(sign in text for sign in ',"\r\n')
+    return '"' + text.replace('"', '""') + '"' if quoted else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from benchmarks.plugins import import_method_file
-from benchmarks.suite import RunSpec, merge_recipe
+from benchmarks.recipe import merge_recipe
+from benchmarks.spec import RunSpec
 from benchmarks.training.optim import check_types, optim_wrapper_config
 from methods.base import METHODS, Method
 from tasks.base import TASKS, Recipe, Task
@@ -84,11 +86,11 @@ def select_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or 0)
 
 
-def prepared_model(built: Built) -> BaseModel:
+def prepared_model(built: Built, note: Callable[[str], None] = log.warning) -> BaseModel:
     """Draw the task's model from the run's seed and let the method change it.
 
     The task's model is drawn before the method acts, so that methods of one seed start from the
-    same weights wherever their shapes agree.
+    same weights wherever their shapes agree. ``note`` is told when the method changed nothing.
     """
     torch.manual_seed(built.spec.seed)
     model = built.task.build_model()
@@ -97,7 +99,7 @@ def prepared_model(built: Built) -> BaseModel:
     model = built.method.prepare(model)
     if not built.method.changes_nothing and not acts_elsewhere(built.method):
         if structure(model) == before:
-            log.warning("method '%s' changed nothing in %s", built.label, built.task.arch)
+            note(f"warning: the method changed nothing in {built.task.arch}")
     return model
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 
@@ -13,7 +12,7 @@ from benchmarks.building import Built
 from benchmarks.meters.latency import latency
 from benchmarks.meters.memory import explain_peak
 from benchmarks.meters.operations import count_macs, count_train_flops
-from benchmarks.meters.parameters import count_parameters, disk_size
+from benchmarks.meters.parameters import disk_size, parameters
 from benchmarks.records import Measurement
 from benchmarks.training.optim import optim_wrapper_config
 from tasks.errors import UserError
@@ -22,15 +21,14 @@ SMALL_BATCH = 4
 """Images in the step whose operations are counted: two would do, norms need more than one."""
 
 
-def training_costs(built: Built, model: BaseModel, peak: float | None) -> list[Measurement]:
+def training_costs(built: Built, model: BaseModel) -> list[Measurement]:
     """Parameters, operations and memory of one training step of the method on real batches.
 
     Args:
         built: the run's parts.
         model: the trained model; copies of it are stepped, it is left as it is.
-        peak: peak allocated bytes of the training, where the device counts them.
     """
-    count = count_parameters(model)
+    count = parameters(model)
     found = [
         Measurement("params", count.stored),
         Measurement("params_trainable", count.trainable),
@@ -41,11 +39,11 @@ def training_costs(built: Built, model: BaseModel, peak: float | None) -> list[M
     except UserError as error:
         found.append(Measurement("train_flops", None, str(error)))
     step, copied, optimizer = one_step(built, model, built.recipe.batch_size)
-    return found + explain_peak(copied, step, optimizer, peak)
+    return found + explain_peak(copied, step, optimizer)
 
 
 def one_step(built: Built, model: BaseModel, batch_size: int) -> tuple[Any, BaseModel, Any]:
-    """A function that makes one real training step on a copy of the model, the copy, its optimizer."""
+    """A function that makes one real training step, the copy that it steps, its optimizer."""
     copied = copy.deepcopy(model).train()
     config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
     wrapper = build_optim_wrapper(copied, config)
@@ -59,7 +57,7 @@ def one_step(built: Built, model: BaseModel, batch_size: int) -> tuple[Any, Base
 
 def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
     """Parameters, size, operations and latency of one deployable network."""
-    count = count_parameters(model)
+    count = parameters(model)
     found = [
         Measurement("params_inference", count.stored),
         Measurement("disk_size", disk_size(model)),
@@ -76,9 +74,3 @@ def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
         built.spec.latency_batch_sizes,
         built.device,
     )
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for a GPU to finish; nothing on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -17,9 +17,9 @@ import benchmarks
 import methods
 import tasks
 from benchmarks.building import Built, build_run, prepared_model
+from benchmarks.identity import code_fingerprint, run_id
 from benchmarks.meters.device import describe_device
-from benchmarks.store import code_fingerprint, run_id
-from benchmarks.suite import RunSpec
+from benchmarks.spec import RunSpec
 from benchmarks.training.optim import optim_wrapper_config
 
 DECIDING_PACKAGES = ("torch", "torchvision", "mmengine", "numpy")
@@ -28,7 +28,9 @@ DECIDING_CODE = ("building.py", "run.py", "costing.py", "records.py", "training"
 
 
 def plan_runs(
-    specs: Sequence[dict[str, Any]], report: Callable[[dict[str, Any]], None], estimate: bool = False
+    specs: Sequence[dict[str, Any]],
+    report: Callable[[dict[str, Any]], None],
+    estimate: bool = False,
 ) -> list[dict[str, Any]]:
     """Build every distinct task and method once, and give each run its id.
 
@@ -58,7 +60,7 @@ def plan_runs(
         steps = total_batches(built, batches)
         plans.append(
             {
-                "run_id": run_id(spec, built.label, built.task.dataset, facts),
+                "run_id": run_id(spec, facts, built.task.dataset),
                 "label": built.label,
                 "spec": mapping,
                 "fingerprint": facts,
@@ -116,8 +118,8 @@ def trial(built: Built, measure: bool) -> float | None:
     """Prepare the model once, so that what a method refuses is refused now.
 
     Returns:
-        With ``measure``, the seconds of one training step on a real batch (the fastest of three
-        after one to warm up).
+        With ``measure``, the seconds of one training step on a real batch: the fastest of three
+        after one to warm up, or that first one where it took over a second.
     """
     model = prepared_model(built)
     if not measure:
@@ -134,4 +136,6 @@ def trial(built: Built, measure: bool) -> float | None:
         if built.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+        if seconds[0] > 1:
+            break
+    return min(seconds[1:] or seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import io
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +16,13 @@ from mmengine.model import BaseModel
 
 from benchmarks.building import Built, build_run, prepared_model
 from benchmarks.costing import training_costs, variant_costs
+from benchmarks.files import write_json_atomic, write_text_atomic
 from benchmarks.manifest import Segments, environment, now
 from benchmarks.meters.device import describe_device
 from benchmarks.meters.session import RunMeters
 from benchmarks.records import Measurement, Row
-from benchmarks.store import read_manifest, write_finished_run, write_text_atomic
-from benchmarks.suite import RunSpec
+from benchmarks.spec import RunSpec
+from benchmarks.store import read_manifest, write_finished_run
 from benchmarks.training.hooks import Report
 from benchmarks.training.session import TrainingSession
 from benchmarks.training.state import PhaseState
@@ -62,11 +62,11 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
 
     def save(status: str, **more: Any) -> None:
         manifest.update(status=status, segments=segments.listed(), **more)
-        write_text_atomic(folder / "manifest.json", json.dumps(manifest, indent=1, default=str))
+        write_json_atomic(folder / "manifest.json", manifest)
 
     save("running")
     meters = RunMeters(built.device)
-    model = prepared_model(built)
+    model = prepared_model(built, lambda text: report({"event": "note", "text": text}))
     session = TrainingSession(
         built.task,
         built.method,
@@ -87,8 +87,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         evaluate(built, model, state, meters, table)
     for phase, measurement in meters.measurements():
         table.add("", phase, measurement)
-    peak = meters.peak_allocated()
-    for measurement in training_costs(built, model, peak):
+    for measurement in training_costs(built, model):
         table.add("", "setup", measurement)
     for name, network in built.method.variants(model).items():
         for measurement in variant_costs(built, network):
@@ -98,7 +97,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     manifest.update(
         phases=[{"name": p.name, "steps": p.steps} for p in state.finished],
         best_epoch=state.best_epoch,
-        meters=meters.describe(),
+        meters=meters.facts(),
         segments=segments.listed(),
         finished=now(),
     )

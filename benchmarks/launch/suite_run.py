@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -256,7 +257,8 @@ def _started_manifest(folder: Path) -> dict[str, Any] | None:
 
 def _checked(server: ForkServer, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     try:
-        return server.call(function, *args, **options)
+        # What libraries print while a plan is checked is of no use, and would spoil --json.
+        return server.call(function, *args, log=Path(os.devnull), **options)
     except RunFailed as error:
         raise UserError(f"the suite could not be planned: {error.reason}") from error
 

@@ -98,11 +98,6 @@ class RunMeters:
         for measurement in self.memory.measurements():
             yield self.phase, measurement
 
-    def peak_allocated(self) -> float | None:
-        """Bytes of tensors at the peak; None on a device whose allocator does not count."""
-        found = (m.value for m in self.memory.measurements() if m.metric == "mem_peak_allocated")
-        return next(found, None)
-
     def facts(self) -> dict[str, Any]:
         """For the manifest: device state, power method, idle draw, notes."""
         return {"gpu": self.gpu.facts(), "cpu_energy": self.cpu.unavailable or "RAPL"}

@@ -37,7 +37,7 @@ class MeterHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Start with the warm-up window."""
-        self._meters.open("warmup")
+        self._meters.open("first_step")
 
     def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
         """Move on to the training window after the first batch."""
@@ -47,9 +47,8 @@ class MeterHook(Hook):
             self._meters.open("train")
 
     def after_train(self, runner: Any) -> None:
-        """Close the window and hand over what the loop counted."""
+        """Close the window."""
         self._meters.close()
-        self._meters.add_data_time(runner.train_loop.data_seconds)
 
 
 class LossHook(Hook):
@@ -238,4 +237,3 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy(), *rest))
-

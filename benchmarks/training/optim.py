@@ -46,7 +46,7 @@ def check_types(recipe: Recipe) -> None:
 def optim_wrapper_config(
     recipe: Recipe, paramwise: Mapping[str, Mapping[str, float]], device: torch.device
 ) -> dict[str, Any]:
-    """mmengine's config of the optimizer wrapper for a recipe.
+    """Mmengine's config of the optimizer wrapper for a recipe.
 
     Args:
         recipe: the merged recipe.
@@ -77,9 +77,7 @@ def optim_wrapper_config(
     return config
 
 
-def schedule_in_steps(
-    schedule: Sequence[Mapping[str, Any]], steps: int
-) -> list[dict[str, Any]]:
+def schedule_in_steps(schedule: Sequence[Mapping[str, Any]], steps: int) -> list[dict[str, Any]]:
     """Turn fractions of a budget into iterations.
 
     Args:

@@ -37,25 +37,31 @@ class TrainLoop(BaseLoop):
     """Train for a number of batches, in epochs whose order depends on their index alone.
 
     Unlike mmengine's loops it can start in the middle of an epoch, asks the method for the
-    training step, and counts the time spent waiting for data.
+    training step, and tells the time spent waiting for data.
 
     Args:
         runner: the runner that calls the hooks.
         source: the training batches.
         train_step: the method's step.
         steps: batches to train on.
+        waited: takes the seconds that each batch was waited for.
     """
 
     def __init__(
-        self, runner: Runner, source: BatchSource, train_step: TrainStep, steps: int
+        self,
+        runner: Runner,
+        source: BatchSource,
+        train_step: TrainStep,
+        steps: int,
+        waited: Callable[[float], None],
     ) -> None:
         super().__init__(runner, source)
         self._train_step = train_step
+        self._waited = waited
         self._max_iters = steps
         self._epoch = 0
         self._iter = 0
         self.stopped = False
-        self.data_seconds = 0.0
 
     @property
     def iter(self) -> int:
@@ -101,7 +107,7 @@ class TrainLoop(BaseLoop):
         while self._iter < self._max_iters:
             waiting = time.perf_counter()
             batch = next(batches, None)
-            self.data_seconds += time.perf_counter() - waiting
+            self._waited(time.perf_counter() - waiting)
             if batch is None:
                 break
             runner.call_hook("before_train_iter", batch_idx=index, data_batch=batch)
@@ -123,6 +129,7 @@ class PhaseRunner(Runner):
         source: the training batches.
         train_step: the method's step.
         steps: batches to train on.
+        waited: takes the seconds that each batch was waited for.
         device: where to train.
         optim_wrapper: mmengine's config of the optimizer wrapper.
         schedule: mmengine parameter schedulers by iteration.
@@ -138,6 +145,7 @@ class PhaseRunner(Runner):
         source: BatchSource,
         train_step: TrainStep,
         steps: int,
+        waited: Callable[[float], None],
         device: torch.device,
         optim_wrapper: dict[str, Any],
         schedule: list[dict[str, Any]],
@@ -146,7 +154,8 @@ class PhaseRunner(Runner):
         seed: int,
         checkpoint: str | None = None,
     ) -> None:
-        self._source, self._step, self._steps, self._device = source, train_step, steps, device
+        self._loop = (source, train_step, steps, waited)
+        self._device = device
         unused = ("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")
         super().__init__(
             model=model,
@@ -166,7 +175,7 @@ class PhaseRunner(Runner):
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         """The one loop there is."""
-        return TrainLoop(self, self._source, self._step, self._steps)
+        return TrainLoop(self, *self._loop)
 
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
         """Move the model to the run's device, which need not be the one mmengine would pick."""

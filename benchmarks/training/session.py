@@ -11,7 +11,7 @@ import torch
 from mmengine.model import BaseModel
 
 from benchmarks.meters.session import RunMeters
-from benchmarks.suite import merge_recipe
+from benchmarks.recipe import merge_recipe
 from benchmarks.training.hooks import (
     CheckpointHook,
     LossHook,
@@ -140,12 +140,13 @@ class TrainingSession:
             source,
             self.method.train_step,
             steps,
+            self.meters.waited,
             self.device,
             config,
             schedule_in_steps(recipe.schedule, steps),
             hooks,
             str(self.folder / "mmengine"),
-            # Phases differ in their draws, and a method that draws in prepare() must not shift them.
+            # Each phase has draws of its own, which draws in prepare() must not shift.
             seed=self.seed + 1000 * (len(self.state.finished) + 1),
             checkpoint=str(self.checkpoint) if resuming else None,
         )

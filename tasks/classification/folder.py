@@ -107,10 +107,10 @@ class FolderBatches:
     def epoch(self, index: int, start: int = 0) -> Iterator[dict[str, Any]]:
         """The batches of epoch ``index`` from batch ``start`` on."""
         order = np.random.default_rng((self._seed, index)).permutation(self._images)
-        chosen = [
+        chosen = (
             [(index, picture) for picture in order[n * self._batch_size :][: self._batch_size]]
             for n in range(start, len(self))
-        ]
+        )
         return load(self._pictures, chosen, self._normalise, self._device, self._workers)
 
 
@@ -128,13 +128,13 @@ def evaluation_batches(
     )
     pictures = _Plain(split, transform)
     images = range(len(split.labels))
-    chosen = [images[first : first + batch_size] for first in images[::batch_size]]
+    chosen = (images[first : first + batch_size] for first in images[::batch_size])
     return load(pictures, chosen, Normalise(stats, 3, device), device, workers)
 
 
 def load(
     pictures: Dataset[tuple[Tensor, int]],
-    chosen: list[Any],
+    chosen: Iterable[Any],
     normalise: Normalise,
     device: torch.device,
     workers: int,

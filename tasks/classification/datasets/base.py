@@ -25,6 +25,7 @@ class DataSet(abc.ABC):
         data_root: the folder that all data sets lie under.
     """
 
+    augment_type: ClassVar[type] = Augment
     augment: ClassVar[dict[str, Any]] = {}
     """Default augmentation, apart from normalisation."""
     validation: ClassVar[int | float] = 0.1
@@ -71,7 +72,7 @@ class DataSet(abc.ABC):
         """
         options = {**self.augment, "normalise": self.stats, **changes}
         options["normalise"] = self._normalise(options["normalise"])
-        return build("augment", Augment, options)
+        return build("augment", self.augment_type, options)
 
     def batches(
         self, split: Any, augment: Any, batch_size: int, seed: int, device: torch.device

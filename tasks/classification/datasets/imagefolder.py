@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,6 @@ from tasks.classification.folder import (
 )
 from tasks.classification.registry import DATASETS
 from tasks.errors import UserError
-from tasks.registry import build
 
 
 @DATASETS.register("imagefolder")
@@ -40,6 +39,7 @@ class ImageFolder(DataSet):
 
     channels = 3
     stats = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    augment_type = FolderAugment
     folder: ClassVar[str] = ""
 
     def __init__(
@@ -68,12 +68,6 @@ class ImageFolder(DataSet):
                 f"{self.classes}: complete it, or use the data set imagefolder"
             )
         return self._pictures("train"), self._pictures("val")
-
-    def augmentation(self, changes: Mapping[str, Any]) -> FolderAugment:
-        """Random resized crop and flip, with ``changes``."""
-        options = {**self.augment, "normalise": self.stats, **changes}
-        options["normalise"] = self._normalise(options["normalise"])
-        return build("augment", FolderAugment, options)
 
     def batches(
         self, split: FolderSplit, augment: Any, batch_size: int, seed: int, device: torch.device

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.classification.metrics import classification_metrics, ece, nll, top_k
+
+
+def numpy_ece(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Bin by bin from the definition: sum of |accuracy - confidence| weighted by bin share."""
+    logits = logits.astype(np.float64)
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    confidence, correct = p.max(1), p.argmax(1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    total = 0.0
+    for low, high in itertools.pairwise(edges):
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            gap = abs(correct[inside].mean() - confidence[inside].mean())
+            total += inside.mean() * gap
+    return 100 * total
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    images=st.integers(1, 200),
+    classes=st.integers(2, 12),
+    spread=st.sampled_from([0.1, 1.0, 5.0, 1000.0]),
+)
+def test_ece_equals_its_definition(seed: int, images: int, classes: int, spread: float) -> None:
+    random = np.random.default_rng(seed)
+    logits = (spread * random.standard_normal((images, classes))).astype(np.float32)
+    labels = random.integers(0, classes, images)
+    got = ece(torch.from_numpy(logits), torch.from_numpy(labels))
+    assert got == pytest.approx(numpy_ece(logits, labels), abs=1e-9)
+
+
+def test_confidence_of_exactly_one_is_counted() -> None:
+    logits = torch.tensor([[1000.0, 0.0], [1000.0, 0.0], [1000.0, 0.0], [1000.0, 0.0]])
+    assert logits.softmax(1).max() == 1.0
+    assert ece(logits, torch.tensor([0, 0, 0, 1])) == pytest.approx(25.0)
+    assert ece(logits, torch.tensor([0, 0, 0, 0])) == 0.0
+
+
+def test_top_k_counts_labels_among_the_largest_logits() -> None:
+    logits = torch.tensor([[6.0, 5, 4, 3, 2, 1], [6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6]])
+    labels = torch.tensor([0, 5, 1])
+    assert top_k(logits, labels, 1) == pytest.approx(100 / 3)
+    assert top_k(logits, labels, 5) == pytest.approx(200 / 3)
+
+
+def test_nll_is_in_nats() -> None:
+    logits = torch.log(torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
+    assert nll(logits, torch.tensor([0, 1])) == pytest.approx((np.log(4) + np.log(2)) / 2)
+
+
+@pytest.mark.parametrize(("classes", "present"), [(5, False), (6, True)])
+def test_top5_is_reported_only_above_five_classes(classes: int, present: bool) -> None:
+    metrics = classification_metrics(torch.randn(8, classes), torch.arange(8) % classes)
+    assert ("top5" in metrics) is present
+    assert {"top1", "nll", "ece"} <= metrics.keys()

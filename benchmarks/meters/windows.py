@@ -88,7 +88,7 @@ class Windows(abc.ABC, Generic[Reading]):
     def _book(self, key: Key, start: Reading, end: Reading) -> None:
         """Add what lies between two readings to a window's account."""
 
-    def _begin(self, key: Key) -> None:  # noqa: B027
+    def _begin(self, key: Key) -> None:
         """A stretch of a window starts."""
 
 

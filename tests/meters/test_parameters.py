@@ -41,7 +41,8 @@ def test_disk_size_is_the_file_size(tmp_path: Path) -> None:
     model = zoo.resnet18(num_classes=10)
     file = tmp_path / "weights.pth"
     torch.save(model.state_dict(), file)
-    assert disk_size(model) == file.stat().st_size or abs(
-        disk_size(model) - file.stat().st_size
-    ) < 1024  # the archive's inner folder carries the file's name
+    assert (
+        disk_size(model) == file.stat().st_size
+        or abs(disk_size(model) - file.stat().st_size) < 1024
+    )  # the archive's inner folder carries the file's name
     assert disk_size(model) > 4 * parameters(model).stored

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from benchmarks.files import write_text_atomic
 from benchmarks.records import Row
 from benchmarks.report.summary import (
+    RUN_FAILED,
     TRAINING,
     Cell,
     Column,
@@ -202,7 +203,13 @@ def lay_out(
             cell = line.cells[column.key]
             numbers = []
             for reason in cell.reasons:
-                note = reason if cell.n == 0 else f"mean of {cell.n} seeds only: {reason}"
+                if reason == RUN_FAILED and line.seeds:
+                    continue  # the number of seeds and the list below say it already
+                note = (
+                    reason
+                    if cell.n == 0
+                    else f"mean of {cell.n} seed{'s' * (cell.n > 1)} only: {reason}"
+                )
                 if note not in notes:
                     notes.append(note)
                 numbers.append(notes.index(note) + 1)
@@ -300,7 +307,9 @@ def _decimals(value: float, column: Column) -> int:
     """Two for percentages, none for whole counts, else what makes four significant digits."""
     if column.info.unit == "%":
         return 2
-    if value == 0 or (column.info.unit == "count" and value.is_integer()):
+    if value == 0 or (
+        column.info.scale == 1 and column.info.unit == "count" and value.is_integer()
+    ):
         return 0
     return min(4, max(0, 3 - math.floor(math.log10(abs(value)))))
 

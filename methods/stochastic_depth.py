@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -69,27 +69,29 @@ class StochasticDepth(Method):
             )
             probability = block.number / len(view) * (1 - last)
             for end in block.branch_ends:
-                drop_output(end, probability, self.mode)
+                drop_output(end, probability, self.mode, block.module)
         return model
 
 
-def drop_output(end: nn.Module, probability: float, mode: str) -> None:
-    """Make a residual branch's last module drop its output in training."""
+def drop_output(end: nn.Module, probability: float, mode: str, block: nn.Module) -> None:
+    """Make the last module of a residual branch of ``block`` drop its output in training."""
     if isinstance(end, DropBranch):
         end.p, end.mode = probability, mode
         return
     if hasattr(end, "drop_prob"):
         end.drop_prob = 0.0  # mmcv's DropPath, which knows no mode: the hook does its work
-    end.register_forward_hook(DropHook(probability, mode))
+    end.register_forward_hook(DropHook(probability, mode, block))
 
 
 @dataclass
 class DropHook:
-    """A forward hook (an object, so that it can be copied and pickled) that drops the output."""
+    """A forward hook that drops the output; an object, so that it can be copied and pickled."""
 
     probability: float
     mode: str
+    block: nn.Module = field(repr=False)
+    """Says whether training is on: the hooked norm layer may be frozen in evaluation mode."""
 
     def __call__(self, module: nn.Module, inputs: tuple[object, ...], output: Tensor) -> Tensor:
         """The output (N, ...), some rows or all of it zero and the rest scaled up."""
-        return stochastic_depth(output, self.probability, self.mode, module.training)
+        return stochastic_depth(output, self.probability, self.mode, self.block.training)

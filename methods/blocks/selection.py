@@ -50,7 +50,7 @@ def select_blocks(
         places = view.stages[block.stage - 1] if boundary == "shift" else []
         places = [place for place in places if fits(place) and free(place)]
         if not places:
-            logger.warning("block %d and its stage have no place that fits: left out", block.number)
+            logger.warning("block %d left out: its stage has no free place that fits", block.number)
             continue
         nearest = min(places, key=lambda place: (abs(place.number - block.number), place.number))
         logger.info("block %d does not fit: moved to block %d", block.number, nearest.number)

@@ -136,6 +136,7 @@ class PhaseRunner(Runner):
         hooks: all hooks of the phase.
         folder: where mmengine writes its log.
         seed: the seed of the training draws.
+        name: what mmengine files its logger and message hub under, one a phase.
         checkpoint: a checkpoint of this phase to go on from, if any.
     """
 
@@ -152,6 +153,7 @@ class PhaseRunner(Runner):
         hooks: list[Any],
         folder: str,
         seed: int,
+        name: str,
         checkpoint: str | None = None,
     ) -> None:
         self._loop = (source, train_step, steps, waited)
@@ -169,6 +171,7 @@ class PhaseRunner(Runner):
             load_from=checkpoint,
             resume=checkpoint is not None,
             randomness={"seed": seed},
+            experiment_name=name,
             log_level="WARNING",
             env_cfg={"cudnn_benchmark": device.type == "cuda", "mp_cfg": {}},
         )

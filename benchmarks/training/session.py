@@ -89,10 +89,13 @@ class TrainingSession:
         left = self.steps - sum(result.steps for result in replay)
         phases = self.method.phases(self.model)
         result = None
-        while left > 0:
+        while True:
             try:
                 phase = next(phases) if result is None else phases.send(result)
             except StopIteration:
+                break
+            if not replay and left <= 0:
+                phases.close()
                 break
             if replay:
                 result = replay.pop(0)
@@ -108,7 +111,7 @@ class TrainingSession:
         return self.state
 
     def _run_phase(self, phase: Phase, source: BatchSource, left: int, resuming: bool) -> Any:
-        planned = round(phase.share * self.steps)
+        planned = max(1, round(phase.share * self.steps))
         steps = min(left, planned if phase.epochs is None else phase.epochs * len(source))
         recipe = merge_recipe(self.recipe, phase.changes)
         config = optim_wrapper_config(recipe, self.method.paramwise, self.device)
@@ -149,6 +152,7 @@ class TrainingSession:
             # Each phase has draws of its own, which draws in prepare() must not shift.
             seed=self.seed + 1000 * (len(self.state.finished) + 1),
             checkpoint=str(self.checkpoint) if resuming else None,
+            name=f"{self.folder.name}-{len(self.state.finished)}",
         )
         runner.train()
         result = self.state.end(runner.iter, self.model, phase.keep)

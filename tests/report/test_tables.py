@@ -262,6 +262,8 @@ def test_a_method_that_always_failed_still_has_a_line(tmp_path: Path) -> None:
     text = write_tables(results(tmp_path, rows).path)["md"]
     (line,) = [line for line in text.splitlines() if line.startswith("| ours")]
     assert line.count("–") == 7
+    assert cells_of(line)[2] == "– [2]"
+    assert "[2] the run failed, see below" in text
     assert "failed: ours, seeds 0, 1: no" in text
 
 

@@ -1,0 +1,264 @@
+"""SuperWeight networks (SWN): ensembles and single networks under one parameter budget.
+
+Source: Teterwak et al., "Learning to Compose SuperWeights for Neural Parameter Allocation Search",
+with its supplement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from mmengine.model import BaseModel
+
+from methods.base import METHODS, Method, Phase, Phases
+from methods.superweight.allocation import plan_banks
+from methods.superweight.banks import INITS
+from methods.superweight.clusters import Assignment, depth_bins, per_layer
+from methods.superweight.ensemble import Ensemble, Members, export, share_banks, weight_shapes
+from methods.superweight.ensemble import select as select_members
+from methods.superweight.grouping import by_relabelling, by_union
+from methods.superweight.measures import diversity, member_macs, predictions_of_members
+from methods.superweight.search import ClusterSearch, CoefficientSearch
+from tasks.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from tasks.base import Task
+
+__all__ = ["SuperWeight", "export"]
+
+_CHOICES = {
+    "clusters": ("depth_bins", "per_layer", "search"),
+    "coefficients": ("per_layer", "shared", "search"),
+    "grouping": ("algorithm", "official"),
+    "init": INITS,
+    "subsets": ("nested", "all", "full"),
+}
+_GROUPINGS = {"algorithm": by_union, "official": by_relabelling}
+
+
+@METHODS.register("superweight")
+@dataclass
+class SuperWeight(Method):
+    """SuperWeight networks: all members' convolutions drawn from template banks under a budget.
+
+    Every convolution's weight is composed of blocks, each a mix of templates, see
+    :mod:`methods.superweight.chain`. Norms, classifiers and biases belong to a member. The loss is
+    the sum of the members' losses on the same batch; the prediction is the mean of their softmaxes.
+    One member alone is neural parameter allocation search (NPAS): a network whose parameter count
+    does not follow from its architecture.
+    """
+
+    members: int | Sequence[str | Mapping[str, Any]] = 4
+    """Architectures as the task's ``arch`` is written, or how many copies of the task's own."""
+    max_params: float | str = "baseline"
+    """Elements that all templates together may have; norms, classifiers and coefficients come on
+    top. ``baseline`` is what the convolutions of the first member would store."""
+    clusters: str = "depth_bins"
+    """Layers that share a bank: 3x3 layers in ``depth_bins`` and 1x1 layers in one; the same layer
+    of all members (``per_layer``); or depth bins refined by a ``search`` of its own phase."""
+    bins: int = 4
+    """Depth bins of each kernel above 1x1."""
+    coefficients: str = "per_layer"
+    """One vector for each layer and block, one ``shared`` by all layers of a block, or shared
+    until a ``search`` while training decides where they part."""
+    tau: float = 0.1
+    """Cluster search: similarity of weight gradients above which layers share templates."""
+    beta: float = 0.9
+    """Coefficient search: similarity of coefficient gradients above which layers share them."""
+    grouping: str = "algorithm"
+    """Algorithm 1 of the supplement, or what the ``official`` code does: relabels instead of
+    uniting, and looks at a single batch for clusters."""
+    init: str = "layer_kaiming"
+    """``official`` draws weights far larger than Kaiming; ``layer_kaiming`` rescales them."""
+    search_share: float = 0.1
+    """Share of the budget for the cluster search (the paper's 20 epochs before 200)."""
+    search_epochs: int | None = None
+    """The same in epochs, instead of ``search_share``."""
+    coefficient_epochs: int | None = None
+    """Epochs before the one whose coefficient gradients count; by default 5% of the training (the
+    paper's 10 of 200)."""
+    subsets: str = "nested"
+    """Deployable networks besides the whole ensemble: the 1, 2, ... members with the fewest MACs
+    (``nested``), ``all`` subsets, or none (``full``)."""
+
+    paramwise: ClassVar[Mapping[str, Mapping[str, float]]] = {"coefficients": {"decay_mult": 0.0}}
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UserError: an option is unknown or out of range.
+        """
+        for option, known in _CHOICES.items():
+            if getattr(self, option) not in known:
+                raise unknown_name(f"superweight {option}", str(getattr(self, option)), known)
+        if isinstance(self.members, str | Mapping):
+            raise UserError("superweight: members is a number or a list of architectures")
+        self._archs: list[Any] = (
+            [None] * self.members if isinstance(self.members, int) else list(self.members)
+        )
+        if not self._archs:
+            raise UserError("superweight: members must be at least 1 or a list of architectures")
+        if self.bins < 1:
+            raise UserError(f"superweight: bins must be at least 1, not {self.bins}")
+        if not 0 < self.search_share < 1:
+            raise UserError(
+                "superweight: search_share is a share of the budget between 0 and 1, not "
+                f"{self.search_share}"
+            )
+        for option, least in (("search_epochs", 1), ("coefficient_epochs", 0)):
+            epochs = getattr(self, option)
+            if epochs is not None and epochs < least:
+                raise UserError(f"superweight: {option} must be at least {least}, not {epochs}")
+        self._asked = self._read_budget()
+        self._task: Task | None = None
+
+    def setup(self, task: Task) -> None:
+        """Take the task, which builds the members.
+
+        Raises:
+            UserError: several members, and the task is no classification.
+        """
+        if len(self._archs) > 1 and task.family != "classification":
+            raise UserError(
+                f"superweight averages classifiers; for {task.family} use members: 1, a single "
+                "network under a parameter budget"
+            )
+        self._task = task
+
+    def prepare(self, model: BaseModel) -> Ensemble:
+        """Build the members around ``model``, which becomes the first one unless archs were given.
+
+        Raises:
+            UserError: the budget is too small, or a member has no convolution.
+        """
+        # Weights after the search must not depend on what was drawn while searching.
+        self._seed = int(torch.randint(2**31, (), device="cpu"))
+        members = self._build(model)
+        self._shapes = weight_shapes(members)
+        for shapes, arch in zip(self._shapes, self._archs, strict=True):
+            if not shapes:
+                raise UserError(
+                    f"superweight shares convolutions, and {arch or self._own_arch()} has none"
+                )
+        self._budget = self._asked or sum(torch.Size(s).numel() for s in self._shapes[0])
+        searching = self.clusters == "search"
+        if self.clusters == "per_layer":
+            self._start = per_layer(self._shapes)
+        else:
+            self._start = depth_bins(self._shapes, self.bins)
+        backbone = self._share(members, self._start, self.coefficients != "per_layer" or searching)
+        if searching:
+            layers = sum(map(len, self._shapes))
+            backbone.register_buffer("decision", torch.full((layers,), -1))
+        return Ensemble(backbone)
+
+    def phases(self, model: BaseModel) -> Phases:
+        """``clusters`` if they are searched for, after which all is drawn anew; then ``train``."""
+        group = _GROUPINGS[self.grouping]
+        if self.clusters == "search":
+            whole_epoch = self.grouping == "algorithm"
+            search = ClusterSearch(
+                self._start,
+                self._shapes,
+                self.tau,
+                self._budget,
+                group,
+                whole_epoch,
+                self.search_epochs,
+            )
+            share, epochs = self.search_share, self.search_epochs
+            yield Phase("clusters", share, epochs, keep=True, hooks=[search])
+            self._rebuild(model)
+        hooks = []
+        if self.coefficients == "search":
+            hooks.append(CoefficientSearch(self.beta, group, self.coefficient_epochs))
+        yield Phase(hooks=hooks)
+
+    def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
+        """``members=N``, the whole ensemble, then subsets by rising MACs.
+
+        Templates are the model's own tensors; the rest is copied, so that a variant holds only
+        what it needs.
+
+        Raises:
+            UserError: the budget was spent on the cluster search.
+        """
+        decision = getattr(model.backbone, "decision", None)
+        if decision is not None and bool((decision >= 0).all()):
+            raise UserError(
+                "the cluster search used up the budget before the training: lower search_epochs "
+                "or give a larger budget"
+            )
+        count = len(self._archs)
+        chosen = {f"members={count}": tuple(range(count))}
+        if count > 1 and self.subsets != "full":
+            assert self._task is not None
+            macs = member_macs(model, self._task.example_input(1, torch.device("meta")))
+            order = sorted(range(count), key=macs.__getitem__)
+            if self.subsets == "nested":
+                chosen |= {f"members={n}": tuple(sorted(order[:n])) for n in range(1, count)}
+            else:
+                subsets = [s for n in range(1, count) for s in combinations(range(count), n)]
+                subsets.sort(key=lambda subset: sum(macs[number] for number in subset))
+                chosen |= {f"subset={'+'.join(str(n + 1) for n in s)}": s for s in subsets}
+        return {name: select_members(model, numbers) for name, numbers in chosen.items()}
+
+    def analyse(
+        self, variant: str, model: BaseModel, batches: Iterable[dict[str, Any]]
+    ) -> Mapping[str, float]:
+        """``diversity`` of two members or more, see :mod:`methods.superweight.measures`."""
+        if len(model.backbone.members) < 2:
+            return {}
+        return {"diversity": diversity(*predictions_of_members(model, batches))}
+
+    def _build(self, model: BaseModel | None) -> list[BaseModel]:
+        """The members as plain models; the first copy of the task's own network is ``model``."""
+        members = []
+        for arch in self._archs:
+            if arch is None and model is not None:
+                members.append(model)
+                model = None
+            elif self._task is None:
+                raise RuntimeError("setup(task) comes before prepare(model)")
+            else:
+                members.append(self._task.build_model(arch))
+        return members
+
+    def _share(
+        self, members: Sequence[BaseModel], assignment: Assignment, shared_coefficients: bool
+    ) -> Members:
+        plan = plan_banks(self._shapes, assignment, self._budget)
+        return share_banks(members, plan, shared_coefficients, self.init)
+
+    def _rebuild(self, model: BaseModel) -> None:
+        """Fresh members on the clusters that the search decided, in the place of the old ones."""
+        device = next(model.parameters()).device
+        decided = iter(model.backbone.decision.tolist())
+        assignment = tuple(tuple(next(decided) for _ in member) for member in self._shapes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            backbone = self._share(self._build(None), assignment, self.coefficients != "per_layer")
+        model.backbone = backbone.to(device)
+
+    def _read_budget(self) -> int | None:
+        """``max_params`` as a number; None for the baseline."""
+        if self.max_params == "baseline":
+            return None
+        try:
+            budget = int(float(self.max_params))  # YAML reads 36.5e6 as a string
+        except ValueError:
+            budget = 0
+        if budget < 1:
+            raise UserError(
+                "superweight: max_params is 'baseline' or a number of parameters such as 36.5e6, "
+                f"not {self.max_params!r}"
+            )
+        return budget
+
+    def _own_arch(self) -> str:
+        return self._task.arch if self._task is not None else "the network"

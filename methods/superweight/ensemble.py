@@ -1,0 +1,164 @@
+"""An ensemble whose members' convolutions all draw their weights from shared banks."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from methods.superweight.allocation import Bank
+from methods.superweight.banks import BlockBank, Composition, make_bank
+from methods.superweight.chain import Shape
+from methods.synthesis import SynthesisedLayer, fold, synthesise
+
+
+class Members(nn.Module):
+    """The members and their banks; the backbone of an :class:`Ensemble`.
+
+    Args:
+        members: whole models; norms, classifiers and biases are their own.
+        banks: what their convolutions draw from.
+    """
+
+    def __init__(self, members: Sequence[BaseModel], banks: Sequence[BlockBank]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.banks = nn.ModuleList(banks)
+
+    def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
+        """Log of the members' mean probabilities (N, classes); a single member's own output.
+
+        The log of probabilities is a logit: a softmax gives the ensemble's probabilities back.
+        """
+        outputs = [member(inputs, data_samples, mode=mode) for member in self.members]
+        if len(outputs) == 1:
+            return outputs[0]
+        return mean_of_softmaxes(outputs)
+
+
+class Ensemble(BaseModel):
+    """Members that share banks, trained on the sum of their losses.
+
+    Args:
+        backbone: the members.
+    """
+
+    def __init__(self, backbone: Members) -> None:
+        super().__init__(data_preprocessor=backbone.members[0].data_preprocessor)
+        self.backbone = backbone
+
+    def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
+        """Each member's losses as ``member1.loss``, or the prediction of :class:`Members`."""
+        if mode != "loss":
+            return self.backbone(inputs, data_samples, mode)
+        return {
+            f"member{number}.{name}": loss
+            for number, member in enumerate(self.backbone.members, 1)
+            for name, loss in member(inputs, data_samples, mode="loss").items()
+        }
+
+
+def mean_of_softmaxes(logits: Sequence[Tensor]) -> Tensor:
+    """Log of the mean of the softmaxes of several logits (N, classes), in float32."""
+    logs = torch.stack([each.float().log_softmax(-1) for each in logits])
+    return logs.logsumexp(0) - math.log(len(logits))
+
+
+def convolutions(member: nn.Module) -> list[nn.Conv2d]:
+    """A member's 2-d convolutions, in the order of its modules."""
+    return [module for module in member.modules() if isinstance(module, nn.Conv2d)]
+
+
+def weight_shapes(members: Sequence[nn.Module]) -> list[list[Shape]]:
+    """Weight shapes of each member's convolutions, in order."""
+    return [[tuple(conv.weight.shape) for conv in convolutions(member)] for member in members]
+
+
+def share_banks(
+    members: Sequence[BaseModel], plan: Sequence[Bank], shared_coefficients: bool, init: str
+) -> Members:
+    """Draw banks after a plan, and make the members' convolutions use them instead of weights.
+
+    Args:
+        members: plain models; changed in place.
+        plan: the banks, see :func:`~methods.superweight.allocation.plan_banks`.
+        shared_coefficients: whether all layers of a block start with one coefficient vector.
+        init: see :func:`~methods.superweight.banks.make_bank`.
+    """
+    layers = {
+        (number, place): conv
+        for number, member in enumerate(members)
+        for place, conv in enumerate(convolutions(member))
+    }
+    shapes = {user: tuple(conv.weight.shape) for user, conv in layers.items()}
+    parts: dict[tuple[int, int], list[Any]] = {user: [] for user in layers}
+    banks = []
+    for blocks in plan:
+        for block in blocks:
+            bank = make_bank(block, shapes, shared_coefficients, init)
+            banks.append(bank)
+            for use, user in enumerate(block.users):
+                parts[user].append((block, bank, use))
+    for user, conv in layers.items():
+        synthesise(conv, {"weight": Composition(parts[user])})
+    return Members(members, banks)
+
+
+def compositions(member: nn.Module) -> list[Composition]:
+    """How each of a member's convolutions is made, in the order of its modules."""
+    return list(_compositions([member]))
+
+
+def select(ensemble: Ensemble, chosen: Sequence[int]) -> Ensemble:
+    """The ensemble of some members, with the blocks and coefficients that they use.
+
+    Templates are the ensemble's own tensors; everything else, which is small, is copied.
+
+    Args:
+        ensemble: stays as it is.
+        chosen: numbers of the members, from 0.
+    """
+    templates = [bank.templates for bank in ensemble.backbone.banks]
+    memo = {id(tensor): tensor for tensor in templates}
+    members = copy.deepcopy([ensemble.backbone.members[number] for number in chosen], memo)
+    used: dict[int, tuple[BlockBank, list[tuple[Composition, int]]]] = {}
+    for composition in _compositions(members):
+        for place, bank in enumerate(composition.banks):
+            used.setdefault(id(bank), (bank, []))[1].append((composition, place))
+    for bank, places in used.values():
+        _keep_only(bank, places)
+    return Ensemble(Members(members, [bank for bank, _ in used.values()]))
+
+
+def export(ensemble: Ensemble) -> Ensemble:
+    """A copy whose members are plain networks that own their present weights; equal outputs."""
+    exported = select(ensemble, range(len(ensemble.backbone.members)))
+    for layer in exported.modules():
+        if isinstance(layer, SynthesisedLayer):
+            fold(layer)
+    exported.backbone.banks = nn.ModuleList()
+    return exported
+
+
+def _compositions(members: Sequence[nn.Module]) -> Iterator[Composition]:
+    for member in members:
+        for conv in convolutions(member):
+            assert isinstance(conv, SynthesisedLayer)
+            composition = conv.recipes["weight"]
+            assert isinstance(composition, Composition)
+            yield composition
+
+
+def _keep_only(bank: BlockBank, places: Sequence[tuple[Composition, int]]) -> None:
+    """Drop the coefficients that no layer in ``places`` uses, and number the uses anew."""
+    uses = [composition.uses[place] for composition, place in places]
+    kept, rows = bank.rows[uses].unique(return_inverse=True)
+    bank.coefficients = nn.Parameter(bank.coefficients.detach()[kept])
+    bank.rows = rows
+    for use, (composition, place) in enumerate(places):
+        composition.uses[place] = use

@@ -1,0 +1,195 @@
+"""Where to share templates and coefficients, decided from gradients while training."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from torch import Tensor
+
+from methods.superweight.banks import GradientSums
+from methods.superweight.chain import Shape
+from methods.superweight.clusters import Assignment
+from methods.superweight.ensemble import Ensemble, compositions
+from methods.superweight.refine import Grouping, leaders, refine
+from methods.superweight.similarity import pairwise
+from tasks.errors import UserError
+
+
+class GradientSearch(Hook, abc.ABC):
+    """Sum gradients over a stretch of a phase, then decide once.
+
+    The sums travel in checkpoints; what is decided is kept in buffers of the model.
+    """
+
+    priority = "HIGH"
+    name: str
+
+    def __init__(self) -> None:
+        self._sums: dict[str, GradientSums] = {}
+        self._stretch = range(0)
+
+    @abc.abstractmethod
+    def stretch(self, epoch: int, phase: int) -> range:
+        """The batches whose gradients are summed, of ``phase`` batches in epochs of ``epoch``."""
+
+    @abc.abstractmethod
+    def places(self, model: Ensemble) -> dict[str, Any]:
+        """What has gradients to watch (a ``watched`` attribute), by a name for each."""
+
+    @abc.abstractmethod
+    def decide(self, model: Ensemble, sums: dict[str, dict[Any, Tensor]]) -> None:
+        """Use the sums, by the names of :meth:`places`."""
+
+    def before_train(self, runner: Any) -> None:
+        """Place the stretch in the phase."""
+        loop = runner.train_loop
+        self._stretch = self.stretch(len(loop.dataloader), loop.max_iters)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Watch gradients inside the stretch."""
+        if runner.iter in self._stretch:
+            for name, place in self.places(runner.model).items():
+                place.watched = self._sums.setdefault(name, GradientSums())
+
+    def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
+        """Stop watching; decide after the last batch of the stretch."""
+        if runner.iter not in self._stretch:
+            return
+        for place in self.places(runner.model).values():
+            place.watched = None
+        if runner.iter == self._stretch[-1]:
+            with torch.no_grad():
+                self.decide(runner.model, {name: sums.sums for name, sums in self._sums.items()})
+            self._sums = {}
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Save the sums so far."""
+        checkpoint[self.name] = {name: dict(sums.sums) for name, sums in self._sums.items()}
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on from the saved sums."""
+        device = next(runner.model.parameters()).device
+        for name, saved in checkpoint[self.name].items():
+            self._sums[name] = GradientSums()
+            self._sums[name].sums = {key: value.to(device) for key, value in saved.items()}
+
+
+class ClusterSearch(GradientSearch):
+    """Regroup layers by the gradients of their weights, into the model's ``decision`` buffer.
+
+    Args:
+        start: the clusters that the model is trained with.
+        shapes: weight shapes of each member's layers.
+        threshold: tau.
+        budget: elements that all templates together may have.
+        group: Algorithm 1 or its official variant.
+        whole_epoch: sum over the phase's last epoch; else take its last batch alone.
+        epochs: the epochs that the phase must have, if it asked for a number.
+    """
+
+    name = "superweight_clusters"
+
+    def __init__(
+        self,
+        start: Assignment,
+        shapes: Sequence[Sequence[Shape]],
+        threshold: float,
+        budget: int,
+        group: Grouping,
+        whole_epoch: bool,
+        epochs: int | None,
+    ) -> None:
+        super().__init__()
+        self._start, self._shapes, self._group = start, shapes, group
+        self._threshold, self._budget = threshold, budget
+        self._whole_epoch, self._epochs = whole_epoch, epochs
+
+    def stretch(self, epoch: int, phase: int) -> range:
+        """The last epoch's worth of batches, or the last batch.
+
+        Raises:
+            UserError: the run's budget ends within the search.
+        """
+        if self._epochs is not None and phase < self._epochs * epoch:
+            raise UserError(_TOO_SHORT)
+        return range(max(0, phase - epoch) if self._whole_epoch else phase - 1, phase)
+
+    def places(self, model: Ensemble) -> dict[str, Any]:
+        """Every layer of every leader, named ``member.layer``."""
+        members = model.backbone.members
+        return {
+            f"{member}.{layer}": composition
+            for member in sorted(set(leaders(self._shapes)))
+            for layer, composition in enumerate(compositions(members[member]))
+        }
+
+    def decide(self, model: Ensemble, sums: dict[str, dict[Any, Tensor]]) -> None:
+        """Write the new clusters, all members' layers in a row, into the buffer."""
+        gradients = {
+            (int(member), int(layer)): next(iter(of_weight.values()))
+            for (member, layer), of_weight in (
+                (name.split("."), found) for name, found in sums.items()
+            )
+        }
+        found = refine(
+            self._start, self._shapes, gradients, self._threshold, self._budget, self._group
+        )
+        decision = model.backbone.decision
+        decision.copy_(torch.tensor([cluster for member in found for cluster in member]))
+
+
+class CoefficientSearch(GradientSearch):
+    """Give layers coefficients of their own where the gradients of shared ones disagree.
+
+    Groups beyond the first get a copy; see :class:`~methods.superweight.banks.BlockBank`.
+
+    Source: section 2.2.2.
+
+    Args:
+        threshold: beta.
+        group: Algorithm 1 or its official variant.
+        epochs: epochs before the one whose gradients are summed; None takes 5% of the phase, which
+            is the paper's 10 of 200.
+    """
+
+    name = "superweight_coefficients"
+
+    def __init__(self, threshold: float, group: Grouping, epochs: int | None) -> None:
+        super().__init__()
+        self._threshold, self._group, self._epochs = threshold, group, epochs
+
+    def stretch(self, epoch: int, phase: int) -> range:
+        """One epoch after the given number of epochs.
+
+        Raises:
+            UserError: the phase ends before.
+        """
+        before = round(0.05 * phase / epoch) if self._epochs is None else self._epochs
+        if before * epoch >= phase:
+            raise UserError(
+                f"coefficient_epochs={before} leaves no epoch of the training's "
+                f"{phase / epoch:g}: give a smaller one or a larger budget"
+            )
+        return range(before * epoch, min(phase, (before + 1) * epoch))
+
+    def places(self, model: Ensemble) -> dict[str, Any]:
+        """Every block's bank by its number."""
+        return {str(number): bank for number, bank in enumerate(model.backbone.banks)}
+
+    def decide(self, model: Ensemble, sums: dict[str, dict[Any, Tensor]]) -> None:
+        """Split each block's coefficients."""
+        for number, bank in enumerate(model.backbone.banks):
+            gradients = [sums[str(number)][use].flatten() for use in range(len(bank.rows))]
+            for uses in self._group(pairwise(gradients), len(gradients), self._threshold):
+                bank.coefficients[uses[0]] = bank.coefficients[0]
+                bank.rows[uses] = uses[0]
+
+
+_TOO_SHORT = (
+    "the budget ends within the cluster search: lower search_epochs, leave it out for search_share "
+    "of the budget, or give a larger budget"
+)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.budget import Budget
 from benchmarks.files import write_text_atomic
 from benchmarks.records import Row
 from benchmarks.report.summary import (
@@ -162,9 +163,8 @@ def describe(
     parts = [f"Suite {plan.suite if plan else ', '.join(_distinct(r.suite for r in rows))}"]
     parts += [", ".join(names) for names in _settings(rows) if len(names) == 1 and names[0]]
     if plan:
-        amount = ", ".join(f"{value:g} {currency}" for currency, value in plan.budget.items())
         reduced = "" if plan.profile == "paper" else ", a reduced budget"
-        parts.append(f"profile {plan.profile}{reduced} ({amount})")
+        parts.append(f"profile {plan.profile}{reduced} ({Budget.parse(plan.budget)})")
     seeds = sorted({row.seed for row in rows})
     if len(seeds) > 1:
         parts.append(f"seeds {', '.join(map(str, seeds))} (mean ± sample standard deviation)")

@@ -28,7 +28,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def forward(model: nn.Module, inputs: torch.Tensor) -> object:
     """The network's own output for a batch: ``mode="tensor"`` where the model takes a mode."""
-    if "mode" in inspect.signature(model.forward).parameters:
+    wrapped = getattr(model, "_orig_mod", getattr(model, "module", model))
+    if "mode" in inspect.signature(wrapped.forward).parameters:
         return model(inputs, mode="tensor")
     return model(inputs)
 

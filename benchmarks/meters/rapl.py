@@ -132,7 +132,7 @@ def _packages(root: Path) -> dict[str, _Domain]:
     """Package domains by name; the memory-mapped interface repeats them and comes second."""
     found: dict[str, _Domain] = {}
     for folder in sorted(root.glob("*:*"), key=lambda f: ("mmio" in f.name, f.name)):
-        if folder.name.count(":") != 1 or not (folder / "name").is_file():
+        if not (folder / "name").is_file():
             continue
         name = (folder / "name").read_text().strip()
         if name.startswith("package") and name not in found:

@@ -151,6 +151,27 @@ def test_a_device_that_comes_back_spoils_only_the_window_it_was_lost_in() -> Non
     assert joules["evaluate"] == pytest.approx(1000.0, abs=20.0)
 
 
+def test_a_loss_at_a_boundary_spoils_both_sides() -> None:
+    bench = Bench()
+    with bench.meter.window("train"):
+        bench.run(5.0)
+        bench.card.lost = True
+        bench.run(0.5)
+    bench.card.lost = False
+    with bench.meter.window("evaluate"):
+        bench.run(5.0)
+        bench.card.lost = True
+    bench.card.lost = False
+    bench.run(5.0)
+    with bench.meter.window("checkpoint"):
+        bench.run(5.0)
+    for source in ("counter", "integrated"):
+        joules = bench.meter.joules(source=source)
+        assert joules["train"] is None
+        assert joules["evaluate"] is None
+        assert joules["checkpoint"] == pytest.approx(1000.0, abs=20.0)
+
+
 def test_divergence_is_flagged() -> None:
     bench = Bench()
     bench.card.counter_factor = 1.2

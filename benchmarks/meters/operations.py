@@ -102,7 +102,7 @@ class OperationCounter(TorchDispatchMode):
         fast_path = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         scope.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-        # Compiled code would run unseen; whether dynamo steps aside by itself depends on its version.
+        # Compiled code would run unseen: not every dynamo steps aside by itself.
         if "torch._dynamo" in sys.modules:
             scope.enter_context(torch.compiler.set_stance("force_eager"))
         self._scopes.append(scope)

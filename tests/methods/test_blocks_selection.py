@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -164,6 +164,7 @@ def test_a_wanted_block_that_fits_stays_unless_its_lower_neighbour_is_taken(wish
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.sets(st.integers(1, 12)))
+@example(3, 2, {1, 3})  # a tie
 def test_a_lone_block_moves_to_the_nearest_place(size, wanted, fitting):
     wanted = min(wanted, size)
     places = [number for number in range(1, size + 1) if number in fitting]

@@ -106,21 +106,23 @@ def test_widths_and_strides_are_those_of_a_forward_pass(name):
 
 
 @every_network
-def test_a_block_whose_branches_end_in_zero_is_the_identity(name):
+def test_what_a_branch_end_puts_out_is_added_to_the_blocks_input(name):
     backbone, images = build(name)
-    checked = 0
-    for block in block_view(backbone):
-        if not block.shape_preserving:
-            continue
+    branches = 2 if name in ("vit", "swin") else 1
+    checked = []
+
+    def is_input_and_ones(module, inputs, output):
+        # Activations are not negative where a ReLU follows the sum.
+        torch.testing.assert_close(output, inputs[0] + branches)
+        checked.append(module)
+
+    kept = [block for block in block_view(backbone) if block.shape_preserving]
+    for block in kept:
         for end in block.branch_ends:
-            end.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
-        block.module.register_forward_hook(
-            # Activations are not negative where a ReLU follows the sum.
-            lambda module, inputs, output: torch.testing.assert_close(output, inputs[0])
-        )
-        checked += 1
+            end.register_forward_hook(lambda module, inputs, output: torch.ones_like(output))
+        block.module.register_forward_hook(is_input_and_ones)
     backbone(images)
-    assert checked
+    assert checked == [block.module for block in kept] != []
 
 
 @every_network
@@ -209,6 +211,17 @@ def test_norm_layers_are_found_under_the_name_that_the_block_gives_them():
     (block,) = block_view(Staged(Grouped()))
     assert list(block.norms) == ["gn1", "gn2"]
     assert block.branch_ends == [block.module.gn2]
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "preserving"),
+    [(nn.Conv2d(4, 4, 1), False), (nn.Sequential(), True), (nn.Identity(), True), (None, True)],
+)
+def test_a_block_with_a_projection_keeps_no_shape_though_its_sizes_agree(shortcut, preserving):
+    block = Grouped()
+    block.downsample = shortcut
+    (seen,) = block_view(Staged(block))
+    assert seen.shape_preserving == preserving
 
 
 def test_a_block_with_layers_that_nothing_is_known_of_is_refused():

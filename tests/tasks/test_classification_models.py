@@ -123,6 +123,15 @@ def test_wide_resnet_blocks_are_pre_activated() -> None:
     assert torch.equal(block(x), x)
 
 
+def test_where_the_shape_changes_the_shortcut_takes_the_activated_input() -> None:
+    block = build_backbone("wrn_10_2", 10, 3, 8).eval().layer2[0]
+    nn.init.zeros_(block.conv2.weight)
+    x = torch.randn(2, 32, 8, 8)
+    expected = block.shortcut(block.bn1(x).relu())
+    assert expected.shape == (2, 64, 4, 4)
+    torch.testing.assert_close(block(x), expected)
+
+
 def test_the_width_of_a_cifar_resnet_is_an_option() -> None:
     assert (
         build_backbone("cifar_resnet8", 10, 3, 32, {"width": 8}).layer3[0].conv2.out_channels == 32

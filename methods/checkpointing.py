@@ -37,10 +37,12 @@ class Checkpointing(Method):
         """Check the option.
 
         Raises:
-            UserError: ``every`` is below 1.
+            UserError: ``every`` is no number of blocks.
         """
-        if self.every < 1:
-            raise UserError(f"every must be at least 1 (blocks in a segment), not {self.every}")
+        if not isinstance(self.every, int) or self.every < 1:
+            raise UserError(
+                f"every (blocks in a segment) must be a whole number of at least 1, not {self.every}"
+            )
 
     def prepare(self, model: BaseModel) -> BaseModel:
         """Give the containers of blocks a forward that checkpoints, in place.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
 from methods.base import METHODS, Method
-from methods.blocks import block_view, has_matching_neighbours, select_blocks
+from methods.blocks import Block, block_view, has_matching_neighbours, select_blocks
 from tasks.errors import UserError
 
 
@@ -24,29 +26,38 @@ class DepthMatched(Method):
     Attributes:
         every: every k-th block of the backbone, counted over all stages.
         blocks: block numbers (from 1) instead of every k-th.
-        boundary: what becomes of a wanted block that its neighbours do not match in weight
-            shapes: ``shift`` to the nearest of its stage that they do, or ``keep`` it.
+        boundary: ``shift`` moves a wanted block to the nearest of its stage whose neighbours have
+            its weight shapes, as replacement does by default; ``keep`` removes what was asked
+            for, if the identity can stand there, as the control of replacement's ``project`` and
+            ``single``.
     """
 
     every: int = 4
     blocks: Sequence[int] | None = None
     boundary: str = "shift"
 
+    def __post_init__(self) -> None:
+        self.removed_blocks: tuple[int, ...] = ()
+
     def prepare(self, model: BaseModel) -> BaseModel:
-        """Drop the chosen blocks in place.
+        """Drop the chosen blocks in place; ``removed_blocks`` then holds their numbers.
 
         Raises:
             UserError: no block of the backbone fits.
         """
         view = block_view(model)
-        fits = partial(has_matching_neighbours, view)
+        fits: Callable[[Block], bool] = partial(has_matching_neighbours, view)
+        if self.boundary == "keep":
+            fits = attrgetter("shape_preserving")
         chosen = select_blocks(view, self.every, self.blocks, fits, self.boundary)
         if not chosen:
             raise UserError(
                 f"depth_matched would remove nothing: of the {len(view)} blocks none that was "
-                "asked for lies between two of its own shape; give other blocks=[...] or a "
-                "deeper network"
+                "asked for can go; give other blocks=[...], boundary=keep or a deeper network"
             )
         for block in chosen:
             block.drop()
+        self.removed_blocks = tuple(block.number for block in chosen)
+        removed = ", ".join(map(str, self.removed_blocks))
+        print_log(f"depth_matched: removed blocks {removed} of {len(view)}", logger="current")
         return model

@@ -30,7 +30,7 @@ def select_blocks(
     that finds no place is left out and logged. With ``"keep"`` none moves.
 
     Raises:
-        UserError: ``every`` is below 1, or a number or boundary does not exist.
+        UserError: ``every`` is no number of blocks, or a number or boundary does not exist.
     """
     if boundary not in BOUNDARIES:
         raise unknown_name("boundary", boundary, BOUNDARIES)
@@ -61,8 +61,8 @@ def select_blocks(
 def _wanted(view: BlockView, every: int, blocks: Sequence[int] | None) -> list[int]:
     if blocks is not None:
         return sorted(set(blocks))
-    if every < 1:
-        raise UserError(f"every must be at least 1 (every k-th block), not {every}")
+    if not isinstance(every, int) or every < 1:
+        raise UserError(f"every must be a whole number of at least 1, not {every}")
     return list(range(every, len(view) + 1, every))
 
 

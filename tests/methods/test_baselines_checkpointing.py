@@ -127,9 +127,10 @@ def test_a_copy_runs_on_its_own_weights(twin):
         assert torch.equal(ours, theirs)
 
 
-def test_no_block_in_a_segment_is_refused():
-    with pytest.raises(UserError, match="every must be at least 1"):
-        Checkpointing(every=0)
+@pytest.mark.parametrize("every", [0, 1.5])
+def test_a_segment_of_no_whole_number_of_blocks_is_refused(every):
+    with pytest.raises(UserError, match="a whole number of at least 1"):
+        Checkpointing(every=every)
 
 
 def test_blocks_in_a_plain_list_are_refused():

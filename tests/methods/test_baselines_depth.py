@@ -11,6 +11,7 @@ import torchvision
 from torchvision.models.vision_transformer import VisionTransformer
 
 from methods.depth_matched import DepthMatched
+from methods.replacement import Replacement
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
@@ -36,7 +37,7 @@ def test_resnet34_loses_blocks_6_10_and_12():
 @pytest.mark.parametrize(
     ("options", "removed"),
     [
-        ({"boundary": "keep"}, 1),
+        ({"boundary": "keep"}, 2),  # 12 and 16; 4 and 8 change width
         ({"every": 2}, 4),  # 2, 6, 10, 12; the others have no room
         ({"blocks": [2, 12]}, 2),
         ({"blocks": [4], "boundary": "shift"}, 1),
@@ -52,6 +53,27 @@ def test_options_choose_the_blocks(options, removed):
 
 def residual_blocks(network: torchvision.models.ResNet) -> list[torch.nn.Module]:
     return [block for i in range(1, 5) for block in network.get_submodule(f"layer{i}")]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet34", {}),
+        ("resnet50", {}),
+        ("cifar_resnet56", {"every": 3}),
+        ("wrn_28_1", {}),
+        ("mobilenet_v2", {}),
+        ("vit_tiny", {}),
+        ("vit_tiny", {"blocks": [5, 6]}),
+        ("swin_t", {}),
+    ],
+)
+def test_the_blocks_removed_are_those_that_replacement_replaces(name, options):
+    removed, replaced = DepthMatched(**options), Replacement(**options)
+    for method in (removed, replaced):
+        with torch.device("meta"):
+            method.prepare(Classifier(build_backbone(name, 5, 3, 32)))
+    assert removed.removed_blocks == replaced.replaced_blocks != ()
 
 
 def test_a_transformer_without_its_fourth_layer_skips_it():

@@ -95,7 +95,8 @@ def test_of_two_adjacent_wishes_the_higher_moves_to_the_nearest_free_place():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"every": 0}, "every must be at least 1"),
+        ({"every": 0}, "a whole number of at least 1, not 0"),
+        ({"every": 2.5}, r"a whole number of at least 1, not 2\.5"),
         ({"blocks": [99]}, "no block 99"),
         ({"blocks": [0]}, "no block 0"),
         ({"boundary": "shfit"}, "did you mean 'shift'"),

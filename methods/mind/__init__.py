@@ -1,0 +1,184 @@
+"""MIND: blocks that run to a fixed point where a small network says that an image needs it.
+
+Source: Mathur, Pearlmutter and Plis 2025, "MIND over Body: Adaptive Thinking using Dynamic
+Computation" (ICLR). There is no official code; what the paper leaves open is said where it is
+decided: the norm control in ``spectral.py``, the gradients in ``wrapping.py``, the features and
+the loss in ``introspection.py`` and ``controller.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mmengine.model import BaseModel
+
+from methods.base import METHODS, Method
+from methods.blocks import Block, BlockView, block_view
+from methods.mind import analysis
+from methods.mind.controller import Controller
+from methods.mind.wrapping import wrap
+from tasks.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from tasks.base import Task
+
+PRESETS = {"practical": (1e-3, 8), "paper": (1e-5, 100)}
+"""Epsilon and K_max by name."""
+_CHOICES = {
+    "preset": tuple(PRESETS),
+    "norm_control": ("spectral", "damping", "none"),
+    "selection": ("gumbel", "nested"),
+    "mode": ("learned", "none", "fixed", "random"),
+}
+
+
+@METHODS.register("mind")
+@dataclass
+class Mind(Method):
+    """MIND: chosen blocks iterate to a fixed point, image by image, as long as it takes.
+
+    A plain pass feeds an introspection network that chooses blocks for each image; a second pass
+    iterates those. No parameter is saved and a training step costs more than a plain one.
+    """
+
+    blocks: Sequence[int] | None = None
+    """Blocks that can be iterated, numbered from 1; None takes all that keep their shape."""
+    preset: str = "practical"
+    """``practical`` (epsilon 1e-3, 8 steps at most) or ``paper`` (1e-5, 100)."""
+    epsilon: float | None = None
+    """Relative change at which an image has converged; None takes the preset's."""
+    k_max: int | None = None
+    """Steps at most; None takes the preset's."""
+    norm_control: str = "spectral"
+    """What makes iterations converge: ``spectral`` divides the residual branch by a bound on its
+    Lipschitz constant where that is above ``norm``; ``damping`` multiplies it by ``damping``;
+    ``none`` is a control."""
+    norm: float = 0.9
+    damping: float = 0.5
+    selection: str = "gumbel"
+    """``gumbel``: each block by itself. ``nested``: one of the sets of the first 0, 1, ... L."""
+    mode: str = "learned"
+    """Who chooses. Controls: ``none`` iterates nothing, ``fixed`` takes exactly ``k_max`` steps in
+    every block, ``random`` chooses blocks at ``rate``."""
+    rate: float = 0.5
+    """Share of blocks that ``mode=random`` iterates; give it the learned run's selection rate."""
+    lam: float = 0.6
+    """Weight of the introspection loss."""
+    beta: float = 0.2
+    """Weight of the executed cost in it."""
+    gamma: float = 0.2
+    """Weight of the chosen blocks, each times its ``layer_weights``."""
+    delta: float = 0.1
+    """Weight of the number of chosen blocks."""
+    layer_weights: Sequence[float] | None = None
+    """A number for each wrapped block; None takes its share of the multiply-adds."""
+    temperature: float = 1.0
+    """Of the relaxed choice in training."""
+    compaction: bool = True
+    """Compute only the images that still move; False gives the same result, slower."""
+    freeze_norms: bool | None = None
+    """Keep batch norms in evaluation mode; None does so for detection and segmentation."""
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UserError: a name is unknown or a number out of range.
+        """
+        for option, known in _CHOICES.items():
+            if getattr(self, option) not in known:
+                raise unknown_name(f"mind {option}", str(getattr(self, option)), known)
+        epsilon, k_max = self.limits
+        for option, fine, meaning in (
+            ("epsilon", epsilon > 0, "above 0"),
+            ("k_max", k_max >= 1, "at least 1"),
+            ("norm", 0 < self.norm < 1, "between 0 and 1: at 1 iterations need not converge"),
+            ("damping", 0 < self.damping <= 1, "above 0 and at most 1"),
+            ("rate", 0 <= self.rate <= 1, "from 0 to 1"),
+            ("temperature", self.temperature > 0, "above 0"),
+        ):
+            if not fine:
+                raise UserError(f"mind: {option} must be {meaning}, not {getattr(self, option)}")
+        self._frozen = bool(self.freeze_norms)
+
+    @property
+    def limits(self) -> tuple[float, int]:
+        """Epsilon and K_max, with the preset's where none is given."""
+        epsilon, k_max = PRESETS[self.preset]
+        return (
+            epsilon if self.epsilon is None else self.epsilon,
+            k_max if self.k_max is None else self.k_max,
+        )
+
+    def setup(self, task: Task) -> None:
+        """Freeze the norms of detectors and segmenters, whose batches are small."""
+        if self.freeze_norms is None:
+            self._frozen = task.family in ("detection", "segmentation")
+
+    def prepare(self, model: BaseModel) -> BaseModel:
+        """Wrap the blocks in place and add the introspection network as ``model.mind``.
+
+        Names of the backbone's parameters stay as they are.
+
+        Raises:
+            UserError: a named block changes the feature map, or no block keeps it.
+        """
+        view = block_view(model)
+        wrapped = self._wrapped(view)
+        if self.layer_weights is not None and len(self.layer_weights) != len(wrapped):
+            raise UserError(
+                f"mind: layer_weights has {len(self.layer_weights)} numbers, but "
+                f"{len(wrapped)} blocks are wrapped"
+            )
+        model.mind = Controller(self, view, wrapped)
+        wrap(model, model.mind, self._frozen)
+        return model
+
+    def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
+        """``full``, and of a learned mask the same weights under two controls.
+
+        The difference to ``mask=none`` is what iterating is worth, to ``mask=fixed`` (``k_max``
+        steps in every wrapped block) what choosing is.
+        """
+        found = {"full": model}
+        if self.mode == "learned":
+            found["mask=none"] = with_mode(model, "none")
+            found["mask=fixed"] = with_mode(model, "fixed")
+        return found
+
+    def analyse(
+        self, variant: str, model: BaseModel, batches: Iterable[dict[str, Any]]
+    ) -> Mapping[str, float]:
+        """Executed work and accuracy by difficulty; see :func:`methods.mind.analysis.analyse`."""
+        return analysis.analyse(model, batches)
+
+    def _wrapped(self, view: BlockView) -> list[Block]:
+        fitting = [block for block in view if block.shape_preserving and block.branch_ends]
+        if not fitting:
+            raise UserError(
+                "mind needs residual blocks that keep the shape of the feature map, and the "
+                "network has none; take a deeper one"
+            )
+        if self.blocks is None:
+            return fitting
+        numbers = {block.number for block in fitting}
+        for number in self.blocks:
+            if view.block(number).number not in numbers:
+                raise UserError(
+                    f"mind: block {number} cannot be iterated, for it changes the feature map or "
+                    f"has no shortcut; those that can are {', '.join(map(str, sorted(numbers)))}"
+                )
+        if not self.blocks:
+            raise UserError("mind: blocks is empty; give block numbers, or leave it out for all")
+        return [view.block(number) for number in sorted(set(self.blocks))]
+
+
+def with_mode(model: BaseModel, mode: str) -> BaseModel:
+    """A copy that chooses by a control instead of its introspection network."""
+    copied = copy.deepcopy(model)
+    copied.mind.options = replace(copied.mind.options, mode=mode)
+    copied.mind.introspection = None
+    return copied

@@ -1,0 +1,180 @@
+"""The part of MIND that is not the backbone: what decides, what it needs to know, what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from methods.blocks import Block, BlockView
+from methods.mind.introspection import Introspection, introspection_loss
+from methods.mind.spectral import BranchNorm
+
+if TYPE_CHECKING:
+    from methods.mind import Mind
+
+FRESH_ITERATIONS = 30
+"""Power iterations where a norm is not known yet; afterwards one follows each training step."""
+
+
+@dataclass
+class Plan:
+    """The choice for one batch and, filled in by the blocks, what came of it."""
+
+    mask: Tensor
+    """(N, L) of zeros and ones; carries the introspection network's gradient."""
+    iterations: Tensor
+    """(N, L), float: steps taken; 1 where a block was not chosen."""
+    converged: Tensor
+    """(N, L), bool: chosen and stood still."""
+
+
+class Outcome(NamedTuple):
+    """What the last pass did; (N, L) each, without gradient."""
+
+    chosen: Tensor
+    iterations: Tensor
+    converged: Tensor
+
+
+class Controller(nn.Module):
+    """Chooses the mask of a batch and keeps the norms that make the iterations converge.
+
+    Hangs beside the backbone, so that the backbone's parameters keep their names.
+
+    Args:
+        options: the method's options, completed.
+        view: the backbone's blocks.
+        wrapped: the blocks that can be iterated.
+    """
+
+    def __init__(self, options: Mind, view: BlockView, wrapped: Sequence[Block]) -> None:
+        super().__init__()
+        self.options = options
+        self.wrapped = list(wrapped)
+        self.stage_ends = [view.stages[number - 1][-1] for number in _stages(wrapped)]
+        self.introspection: Introspection | None = None
+        if options.mode == "learned":
+            width = sum(block.out_channels for block in self.stage_ends)
+            self.introspection = Introspection(
+                width, len(wrapped), options.selection, options.temperature
+            )
+        spectral = options.norm_control == "spectral" and options.mode != "none"
+        self.norms = nn.ModuleList(BranchNorm(block) for block in wrapped if spectral)
+        self.macs: tuple[float, list[float]] | None = None
+        """Multiply-adds for one image: of the plain pass, and of each wrapped block."""
+        self.plan: Plan | None = None
+        self.wants_loss = False
+        self.loss: Tensor | None = None
+        self.last: Outcome | None = None
+
+    def choose(self, plain: Callable[[Tensor], Any], x: Tensor) -> Plan | None:
+        """The plan for a batch of images x (N, ...); None where nothing is to be iterated."""
+        mode, shape = self.options.mode, (len(x), len(self.wrapped))
+        if mode == "none":
+            return None
+        if self.introspection is not None:
+            mask = self.introspection(self.features(plain, x))
+        elif mode == "fixed":
+            mask = torch.ones(shape, device=x.device)
+        elif self.training:
+            mask = (torch.rand(shape, device=x.device) < self.options.rate).float()
+        else:  # the same draw in every evaluation
+            draws = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+            mask = (draws < self.options.rate).float().to(x.device)
+        return Plan(
+            mask,
+            torch.ones(shape, device=x.device),
+            torch.zeros(shape, dtype=torch.bool, device=x.device),
+        )
+
+    def features(self, plain: Callable[[Tensor], Any], x: Tensor) -> Tensor:
+        """Pooled activations (N, C) of the wrapped stages, from a plain pass that leaves no trace.
+
+        The pass runs in evaluation mode, so that training and inference show the same features.
+        """
+        seen: list[Tensor] = []
+        with ExitStack() as stack:
+            for block in self.stage_ends:
+
+                def look(
+                    module: nn.Module, inputs: Any, out: Tensor, kind: str = block.kind
+                ) -> None:
+                    seen.append(pooled(out, kind))
+
+                stack.callback(block.module.register_forward_hook(look).remove)
+            with torch.no_grad():
+                plain(x)
+        return torch.cat(seen, 1).float()
+
+    def scale(self, index: int) -> Tensor | float:
+        """The factor on the residual branch of wrapped block ``index`` while it is iterated."""
+        if self.options.norm_control == "damping":
+            return self.options.damping
+        if self.options.norm_control == "none":
+            return 1.0
+        sigma = self.norms[index].sigma
+        return (self.options.norm / sigma.clamp_min(1e-12)).clamp(max=1.0)
+
+    def follow_weights(self) -> None:
+        """Bring the norms up to date: in training always, in evaluation where none is known."""
+        if not len(self.norms):
+            return
+        unknown = bool(torch.stack([norm.sigma for norm in self.norms]).min() < 0)
+        if self.training or unknown:
+            for norm, block in zip(self.norms, self.wrapped, strict=True):
+                norm.update(block, FRESH_ITERATIONS if unknown else 1)
+
+    def finish(self, plan: Plan) -> None:
+        """Keep the outcome and, where it was asked for, the introspection loss."""
+        self.last = Outcome(plan.mask.detach() > 0.5, plan.iterations, plan.converged)
+        if self.wants_loss and self.introspection is not None and self.macs is not None:
+            costs = plan.mask.new_tensor(self.macs[1])
+            weights = self.options.layer_weights
+            self.loss = self.options.lam * introspection_loss(
+                plan.mask,
+                plan.iterations,
+                costs,
+                costs / costs.sum() if weights is None else plan.mask.new_tensor(weights),
+                self.options.beta,
+                self.options.gamma,
+                self.options.delta,
+            )
+
+    @torch.no_grad()
+    def count(self, plain: Callable[[Tensor], Any], x: Tensor) -> None:
+        """Count the multiply-adds of a plain pass and of its wrapped blocks on the first image."""
+        if self.macs is not None:
+            return
+        marks: list[int] = []
+        with ExitStack() as stack, FlopCounterMode(display=False) as counter:
+
+            def mark(*_: Any) -> None:
+                marks.append(counter.get_total_flops())
+
+            for block in self.wrapped:
+                stack.callback(block.module.register_forward_pre_hook(mark).remove)
+                stack.callback(block.module.register_forward_hook(mark).remove)
+            plain(x[:1])
+        pairs = zip(marks[::2], marks[1::2], strict=True)
+        # The counter counts a multiply-add as two operations.
+        self.macs = (
+            counter.get_total_flops() / 2,
+            [(after - before) / 2 for before, after in pairs],
+        )
+
+
+def pooled(out: Tensor, kind: str) -> Tensor:
+    """Mean over positions: (N, C, H, W), or (N, ..., C) of a transformer, to (N, C)."""
+    if kind in ("vit", "swin"):
+        return out.detach().flatten(1, -2).mean(1)
+    return out.detach().flatten(2).mean(2)
+
+
+def _stages(blocks: Sequence[Block]) -> list[int]:
+    return sorted({block.stage for block in blocks})

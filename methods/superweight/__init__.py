@@ -116,6 +116,7 @@ class SuperWeight(Method):
                 raise UserError(f"superweight: {option} must be at least {least}, not {epochs}")
         self._asked = self._read_budget()
         self._task: Task | None = None
+        self._untrained = False
 
     def setup(self, task: Task) -> None:
         """Take the task, which builds the members.
@@ -174,10 +175,12 @@ class SuperWeight(Method):
             share, epochs = self.search_share, self.search_epochs
             yield Phase("clusters", share, epochs, keep=True, hooks=[search])
             self._rebuild(model)
+            self._untrained = True
         hooks = []
         if self.coefficients == "search":
             hooks.append(CoefficientSearch(self.beta, group, self.coefficient_epochs))
         yield Phase(hooks=hooks)
+        self._untrained = False
 
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
         """``members=N``, the whole ensemble, then subsets by rising MACs.
@@ -188,11 +191,10 @@ class SuperWeight(Method):
         Raises:
             UserError: the budget was spent on the cluster search.
         """
-        decision = getattr(model.backbone, "decision", None)
-        if decision is not None and bool((decision >= 0).all()):
+        if self._untrained:
             raise UserError(
-                "the cluster search used up the budget before the training: lower search_epochs "
-                "or give a larger budget"
+                "the cluster search used up the budget and left nothing to train with: lower "
+                "search_epochs or give a larger budget"
             )
         count = len(self._archs)
         chosen = {f"members={count}": tuple(range(count))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -21,10 +22,20 @@ from benchmarks.identity import code_fingerprint, run_id
 from benchmarks.meters.device import describe_device
 from benchmarks.spec import RunSpec
 from benchmarks.training.optim import optim_wrapper_config
+from tasks.errors import UserError
 
 DECIDING_PACKAGES = ("torch", "torchvision", "mmengine", "numpy")
 # What measures and trains; the command line and the tables cannot change a number.
-DECIDING_CODE = ("building.py", "run.py", "costing.py", "records.py", "training", "meters")
+DECIDING_CODE = (
+    "budget.py",
+    "building.py",
+    "costing.py",
+    "recipe.py",
+    "records.py",
+    "run.py",
+    "training",
+    "meters",
+)
 
 
 def plan_runs(
@@ -47,6 +58,7 @@ def plan_runs(
         UserError: a run cannot work; nothing has been trained yet.
     """
     checked: dict[str, tuple[Built, dict[str, Any], float | None]] = {}
+    taken: dict[tuple[Any, ...], int] = {}
     plans = []
     for number, mapping in enumerate(specs, 1):
         spec = RunSpec.from_dict(mapping)
@@ -71,6 +83,12 @@ def plan_runs(
                 "seconds": None if seconds is None else seconds * steps,
             }
         )
+        rows = (built.task.dataset, built.task.arch, built.label, spec.seed)
+        if taken.setdefault(rows, number) != number:
+            raise UserError(
+                f"runs {taken[rows]} and {number} of the plan are both called {built.label} with "
+                f"seed {spec.seed}: give one of the methods a 'label'"
+            )
         report({"event": "planned", "done": number, "of": len(specs)})
     return plans
 
@@ -85,14 +103,10 @@ def total_batches(built: Built, batches_per_epoch: int) -> int:
 
 def fingerprint(built: Built) -> dict[str, Any]:
     """Everything besides the specification that can change a number of this run."""
-    module = __import__(type(built.method).__module__, fromlist=["__file__"])
-    source = Path(str(module.__file__))
     here = Path(str(benchmarks.__file__)).parent
-    methods_folder = Path(str(methods.__file__)).parent
     return {
         "code": {
-            "method": code_fingerprint([source.parent if source.name == "__init__.py" else source]),
-            "contract": code_fingerprint([methods_folder / "base.py", methods_folder / "blocks"]),
+            "method": code_fingerprint(method_sources(type(built.method))),
             "tasks": code_fingerprint([Path(str(tasks.__file__)).parent]),
             "harness": code_fingerprint([here / name for name in DECIDING_CODE]),
         },
@@ -101,6 +115,16 @@ def fingerprint(built: Built) -> dict[str, Any]:
         "device": describe_device(built.device)["name"],
         "threads": torch.get_num_threads(),
     }
+
+
+def method_sources(kind: type) -> list[Path]:
+    """A method's own file or folder, and what all methods share: not the other methods."""
+    folder = Path(str(methods.__file__)).parent
+    own = Path(str(sys.modules[kind.__module__].__file__))
+    if folder in own.parents:
+        own = folder / own.relative_to(folder).parts[0]
+    shared = [p for p in folder.glob("*.py") if "@METHODS.register(" not in p.read_text("utf-8")]
+    return [own, folder / "blocks", *shared]
 
 
 def package_versions(names: Sequence[str] = DECIDING_PACKAGES) -> dict[str, str]:

@@ -26,6 +26,8 @@ from tasks.errors import UserError
 TICK_SECONDS = 0.25
 GRACE_SECONDS = 3.0
 """How long a child that was asked to stop may take before it is killed."""
+CLOSE_SECONDS = 0.5
+"""How long the server may take to notice that it is no longer needed: it does unless it imports."""
 
 # The path comes first: with ``-c`` a stray ``tasks.py`` of the current folder would win otherwise.
 _BOOTSTRAP = (
@@ -122,7 +124,7 @@ class ForkServer:
             self._control = None
         if self._server is not None:
             try:
-                self._server.wait(GRACE_SECONDS)
+                self._server.wait(CLOSE_SECONDS)
             except subprocess.TimeoutExpired:  # still importing
                 self._server.kill()
                 self._server.wait()

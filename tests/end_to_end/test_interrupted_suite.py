@@ -1,0 +1,74 @@
+"""SIGKILL half way, then the same command: the same rows as without."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from end_to_end.end_to_end_helpers import command, kill_when, rows, scores, write_suite
+
+
+@pytest.mark.slow
+def test_killed_suite_goes_on_to_the_same_rows(tmp_path):
+    suite = write_suite(
+        tmp_path,
+        methods="[end_to_end, stochastic_depth]",
+        budget="{epochs: 8}",
+        task="{dataset: digits, arch: cifar_resnet14}",
+    )
+    whole = tmp_path / "whole"
+    assert command("run", str(suite), "--results", str(whole), cwd=tmp_path).returncode == 0
+
+    cut = tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "run", str(suite), "--results", str(cut)],
+        cwd=tmp_path,
+        env={**os.environ},
+        stdout=subprocess.DEVNULL,
+    )
+
+    def second_run_has_a_checkpoint() -> bool:
+        runs = sorted((cut / "runs").glob("*stochastic*/checkpoints/latest.pth"))
+        return bool(runs)
+
+    kill_when(process, second_run_has_a_checkpoint)
+    first = next((cut / "runs").glob("*end_to_end*")) / "manifest.json"
+    finished = first.read_text()
+    again = command("run", str(suite), "--results", str(cut), cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "resumed" in again.stdout
+    assert first.read_text() == finished, "a finished run was run again"
+    assert scores(cut) == scores(whole)
+
+    (second,) = (cut / "runs").glob("*stochastic*")
+    segments = json.loads((second / "manifest.json").read_text())["segments"]
+    assert [bool(s["ended"]) for s in segments] == [True, True]
+    assert segments[0]["ended"] == "interrupted"
+
+
+def test_a_finished_suite_is_not_run_again(tmp_path):
+    suite = write_suite(tmp_path)
+    first = command("run", str(suite), cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    results = tmp_path / "results" / "tiny"
+    before = rows(results)
+    started = time.monotonic()
+    again = command("run", str(suite), cwd=tmp_path)
+    assert again.returncode == 0
+    assert "1 of 1 runs are finished already" in again.stdout
+    assert rows(results) == before
+    assert time.monotonic() - started < 60
+    assert {p.name for p in results.iterdir()} >= {"table.md", "table.csv", "table.tex", "runs"}
+
+
+def test_json_is_one_document(tmp_path):
+    done = command("run", str(write_suite(tmp_path)), "--json", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert document["finished"] == document["runs"] == 1
+    missing = [row for row in document["rows"] if row["value"] is None]
+    assert missing, "a machine without meters must say so"
+    assert all(row["reason"] and row["status"] == "unavailable" for row in missing)

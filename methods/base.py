@@ -114,7 +114,7 @@ class Method(abc.ABC):
         yield Phase()
 
     def hooks(self) -> Sequence[Hook]:
-        """mmengine hooks that run in every phase."""
+        """Hooks of mmengine that run in every phase."""
         return ()
 
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:

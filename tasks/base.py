@@ -26,7 +26,7 @@ class BatchSource(Protocol):
         """Batches in an epoch."""
 
     def epoch(self, index: int, start: int = 0) -> Iterator[dict[str, Any]]:
-        """The batches of epoch ``index``, from batch ``start`` on, as ``model.train_step`` eats them.
+        """The batches of an epoch, from batch ``start`` on, as ``model.train_step`` eats them.
 
         The same index gives the same batches whatever ran before, which is what makes a resumed
         run equal to one that was never interrupted.

@@ -104,10 +104,12 @@ class RunMeters:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to add on."""
-        meters = {"clock": self.clock, "gpu": self.gpu, "cpu": self.cpu, "memory": self.memory}
         return {
             "phases": list(self._phases),
-            **{name: meter.state_dict() for name, meter in meters.items()},
+            "clock": self.clock.state_dict(),
+            "gpu": self.gpu.state_dict(),
+            "cpu": self.cpu.state_dict(),
+            "memory": self.memory.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

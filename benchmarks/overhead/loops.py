@@ -34,7 +34,8 @@ def plain_loop(case: dict[str, Any], report: Any) -> dict[str, float]:
     optimizer = getattr(torch.optim, recipe.optimizer["type"])(network.parameters(), **options)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, case["steps"])
     source = task.batches(recipe.batch_size, SEED, device)
-    ends, epoch = [], 0
+    ends: list[float] = []
+    epoch = 0
     while len(ends) < case["steps"]:
         for batch in source.epoch(epoch):
             loss = F.cross_entropy(network(batch["inputs"]), batch["data_samples"])

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from methods.replacement.synthesis import SynthesisedLayer, fold
+from methods.synthesis import SynthesisedLayer, fold
 
 Model = TypeVar("Model", bound=nn.Module)
 

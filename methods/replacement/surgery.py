@@ -10,7 +10,8 @@ from methods.blocks import Block
 from methods.replacement.fusion import ChannelProjection, Mix
 from methods.replacement.light import light_block
 from methods.replacement.neighbours import Layers, channel_dim, own_tensors, weight_layers
-from methods.replacement.synthesis import Recipe, Source, synthesise
+from methods.replacement.synthesis import NeighbourRecipe, Source
+from methods.synthesis import synthesise
 
 _HALVES = {"attention": ("qkv", "proj"), "mlp": ("fc1", "fc2")}
 
@@ -88,7 +89,7 @@ def synthesise_layers(
                 side: Source(other, name, projections.get(side), how.detach)
                 for side, other in taken.items()
             }
-            recipes[name] = Recipe(mix, made_of.get("before"), made_of.get("after"), dim)
+            recipes[name] = NeighbourRecipe(mix, made_of.get("before"), made_of.get("after"), dim)
         synthesise(layer, recipes)
         if len(mixes):
             layer.parameter_fusion = mixes

@@ -1,21 +1,13 @@
-"""Layers whose weights are made from other layers' weights whenever they are asked for.
-
-A synthesised layer keeps its class's behaviour (convolution, linear, attention); only its weight
-tensors are properties instead of parameters. It holds the layers it is made of by plain reference,
-so that ``parameters()`` and ``state_dict()`` list nothing twice, and copying or pickling a whole
-model keeps the references inside the copy.
-"""
+"""The tensors of neighbours that a synthesised layer's weights are made of."""
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from methods.replacement.fusion import ChannelProjection, Mix
+from methods.synthesis import Recipe
 
 
 @dataclass(eq=False)
@@ -43,12 +35,8 @@ class Source:
         return self.projection(tensor.movedim(dim, 0)).movedim(0, dim)
 
 
-class Recipe:
-    """How one weight tensor is made, and its value between changes of what it is made of.
-
-    In evaluation without gradients the tensor is made once and kept until a source or coefficient
-    changes (another tensor, other storage, or an in-place edit that torch counts). Edits through
-    ``.data`` are not counted by torch; they are seen after the next ``train()`` or ``eval()``.
+class NeighbourRecipe(Recipe):
+    """One weight tensor, mixed of the neighbours' tensors.
 
     Args:
         mix: the coefficients.
@@ -59,91 +47,14 @@ class Recipe:
 
     def __init__(self, mix: Mix, before: Source | None, after: Source | None, dim: int = 0) -> None:
         self.mix, self.before, self.after, self.dim = mix, before, after, dim
-        self._kept: tuple[list[Tensor], list[tuple[int, int]], Tensor] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}
+    def ingredients(self) -> list[Tensor]:
+        """The neighbours' tensors, their projections and the coefficients."""
+        made_of = [t for s in (self.before, self.after) if s is not None for t in s.tensors()]
+        return [*made_of, *self.mix.parameters()]
 
     def compose(self) -> Tensor:
         """Make the tensor; differentiable."""
         before = self.before(self.dim) if self.before is not None else None
         after = self.after(self.dim) if self.after is not None else None
         return self.mix(before, after, self.dim)
-
-    def tensor(self, training: bool) -> Tensor:
-        """The tensor for a forward pass: kept in evaluation without gradients, else made anew."""
-        if training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.compose()
-        made_of = [t for s in (self.before, self.after) if s is not None for t in s.tensors()]
-        made_of += self.mix.parameters()
-        if any(type(t) not in (Tensor, nn.Parameter) or t.is_inference() for t in made_of):
-            return self.compose()  # nothing to tell an edit by
-        stamps = [(t.data_ptr(), t._version) for t in made_of]
-        if self._kept is None or not _same(self._kept, made_of, stamps):
-            with torch.inference_mode(False), torch.no_grad():
-                self._kept = (made_of, stamps, self.compose())
-        return self._kept[2]
-
-    def forget(self) -> None:
-        """Drop the kept tensor."""
-        self._kept = None
-
-
-def _same(kept: tuple[Any, ...], made_of: list[Tensor], stamps: list[tuple[int, int]]) -> bool:
-    return kept[1] == stamps and all(old is new for old, new in zip(kept[0], made_of, strict=True))
-
-
-class SynthesisedLayer(nn.Module):
-    """Mixin of the classes that :func:`synthesise` makes."""
-
-    recipes: dict[str, Recipe]
-    _plain: type[nn.Module]
-    _names: tuple[str, ...]
-
-    def train(self, mode: bool = True) -> SynthesisedLayer:
-        """Switch mode, and forget the weights made so far."""
-        for recipe in self.recipes.values():
-            recipe.forget()
-        return super().train(mode)
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # The class is made on the fly, so pickle and deepcopy must make it again.
-        _, _, *state = super().__reduce_ex__(protocol)
-        return (_blank, (self._plain, self._names), *state)
-
-
-def synthesise(layer: nn.Module, recipes: dict[str, Recipe]) -> None:
-    """Turn ``layer`` in place into one whose parameters ``recipes`` are made, not stored."""
-    for name in recipes:
-        del layer._parameters[name]
-    layer.recipes = recipes
-    layer.__class__ = _class(type(layer), tuple(recipes))  # type: ignore[arg-type]
-
-
-def fold(layer: SynthesisedLayer) -> None:
-    """Turn a synthesised layer in place back into a plain one that owns its present weights."""
-    values = {name: recipe.compose().detach().clone() for name, recipe in layer.recipes.items()}
-    del layer.recipes
-    layer.__class__ = layer._plain
-    for name, value in values.items():
-        layer.register_parameter(name, nn.Parameter(value))
-
-
-@functools.cache
-def _class(plain: type[nn.Module], names: tuple[str, ...]) -> type[SynthesisedLayer]:
-    body: dict[str, Any] = {name: _weight(name) for name in names}
-    body |= {"_plain": plain, "_names": names, "__module__": __name__}
-    return type(f"Synthesised{plain.__name__}", (SynthesisedLayer, plain), body)
-
-
-def _weight(name: str) -> property:
-    def get(self: SynthesisedLayer) -> Tensor:
-        return self.recipes[name].tensor(self.training)
-
-    return property(get, doc=f"``{name}``, made from the neighbours' tensors.")
-
-
-def _blank(plain: type[nn.Module], names: tuple[str, ...]) -> SynthesisedLayer:
-    """An empty instance for pickle and deepcopy to fill."""
-    kind = _class(plain, names)  # type: ignore[arg-type]
-    return kind.__new__(kind)

@@ -98,7 +98,7 @@ def _models(
                 [
                     max(
                         first[cluster],
-                        key=lambda n, g=gradients[member, layer]: similarity(g, gradients[0, n]),  # type: ignore[misc]
+                        key=lambda n, g=gradients[member, layer]: similarity(g, gradients[0, n]),
                         default=None,
                     )
                     for layer, cluster in enumerate(start[member])

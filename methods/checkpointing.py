@@ -41,7 +41,7 @@ class Checkpointing(Method):
         """
         if not isinstance(self.every, int) or self.every < 1:
             raise UserError(
-                f"every (blocks in a segment) must be a whole number of at least 1, not {self.every}"
+                f"every (blocks a segment) must be a whole number of at least 1, not {self.every}"
             )
 
     def prepare(self, model: BaseModel) -> BaseModel:

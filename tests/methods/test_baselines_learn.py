@@ -27,12 +27,10 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(labels)
 
 
-def trained(method: Method, epochs: int = 4) -> Classifier:
+def trained(method: Method, epochs: int = 3) -> Classifier:
     torch.manual_seed(0)
     model = method.prepare(Classifier(build_backbone("cifar_resnet26", 10, 1, 8, {"width": 8})))
-    wrapper = OptimWrapper(
-        torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    )
+    wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=0.01))
     images, labels = digits()
     model.train()
     for _ in range(epochs):

@@ -58,7 +58,7 @@ def split_stages(view: BlockView, swin_last_mandatory: bool = False) -> list[Sta
             "adaptive_depth: swin_last_mandatory is for Swin backbones, not "
             f"{type(view.backbone).__name__}; leave it out"
         )
-    groups = _groups_of_three(view) if kinds == {"vit"} else view.stages
+    groups = _groups_of_three(view) if kinds == {"vit"} else _runs(view)
     counts = [_mandatory(group) for group in groups]
     split = [count < len(group) for group, count in zip(groups, counts, strict=True)]
     if swin_last_mandatory:
@@ -80,12 +80,25 @@ def _groups_of_three(view: BlockView) -> list[list[Block]]:
     return [view.blocks[i : i + VIT_GROUP] for i in range(0, len(view), VIT_GROUP)]
 
 
+def _runs(view: BlockView) -> list[list[Block]]:
+    """The stages, and a new one wherever a block inside one changes the feature map's shape.
+
+    A thin MobileNetV2 has rows of equal width that the view takes for one stage.
+    """
+    runs: list[list[Block]] = []
+    for stage in view.stages:
+        for place, block in enumerate(stage):
+            if place == 0 or not block.shape_preserving:
+                runs.append([])
+            runs[-1].append(block)
+    return runs
+
+
 def _mandatory(group: list[Block]) -> int:
     """How many blocks of a stage always run."""
-    if group and group[0].kind == "vit":
-        return min(len(group), VIT_GROUP - 1) if len(group) == VIT_GROUP else len(group)
-    fixed = [place for place, block in enumerate(group, 1) if not block.shape_preserving]
-    return max([(len(group) + 1) // 2, *fixed])
+    if group[0].kind == "vit":
+        return VIT_GROUP - 1 if len(group) == VIT_GROUP else len(group)
+    return (len(group) + 1) // 2
 
 
 @dataclass(frozen=True, eq=False)

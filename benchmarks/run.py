@@ -19,6 +19,7 @@ from benchmarks.costing import training_costs, variant_costs
 from benchmarks.files import write_json_atomic, write_text_atomic
 from benchmarks.manifest import Segments, environment, now
 from benchmarks.meters.device import describe_device
+from benchmarks.meters.modes import evaluating
 from benchmarks.meters.session import RunMeters
 from benchmarks.records import Measurement, Row
 from benchmarks.spec import RunSpec
@@ -84,12 +85,14 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         state = session.run()
         table = Rows(built, planned["run_id"])
         report({"event": "progress", "phase": "evaluate", "step": 1, "steps": 1})
-        evaluate(built, model, state, meters, table)
+        networks = built.method.variants(model)
+        with meters.window("evaluate"):
+            evaluate(built, model, networks, state, table)
     for phase, measurement in meters.measurements():
         table.add("", phase, measurement)
     for measurement in training_costs(built, model):
         table.add("", "setup", measurement)
-    for name, network in built.method.variants(model).items():
+    for name, network in networks.items():
         for measurement in variant_costs(built, network):
             table.add(name, "inference", measurement)
     write_text_atomic(folder / "curve.csv", curve_csv(state.curve))
@@ -132,28 +135,38 @@ class Rows:
 
 
 def evaluate(
-    built: Built, model: BaseModel, state: PhaseState, meters: RunMeters, table: Rows
+    built: Built,
+    model: BaseModel,
+    networks: Mapping[str, BaseModel],
+    state: PhaseState,
+    table: Rows,
 ) -> None:
     """Evaluate every variant with the last weights and with the best on validation."""
-    last_point = state.curve[-1] if state.curve else {}
-    with meters.window("evaluate"):
-        found = scores(built, model)
-        if state.best_weights is None or state.best_epoch == last_point.get("epoch"):
-            best = found
-        else:
-            with weights(model, state.best_weights):
-                best = scores(built, model)
+    found = scores(built, networks)
+    last_epoch = state.curve[-1]["epoch"] if state.curve else None
+    if state.best_weights is None or state.best_epoch == last_epoch:
+        best = found
+    else:
+        with weights(model, state.best_weights):
+            best = scores(built, built.method.variants(model))
     for suffix, values in (("", found), ("_best", best)):
         for (variant, split), metrics in values.items():
             for metric, value in metrics.items():
                 table.add(variant, split + suffix, Measurement(metric, value))
+    for variant, network in networks.items():
+        with evaluating(network):
+            batches = built.task.eval_batches("test", built.device)
+            for metric, value in built.method.analyse(variant, network, batches).items():
+                table.add(variant, "test", Measurement(metric, value))
 
 
-def scores(built: Built, model: BaseModel) -> dict[tuple[str, str], Mapping[str, float]]:
+def scores(
+    built: Built, networks: Mapping[str, BaseModel]
+) -> dict[tuple[str, str], Mapping[str, float]]:
     """The task's metrics by variant and split."""
     return {
         (name, split): built.task.evaluate(network, split, built.device)
-        for name, network in built.method.variants(model).items()
+        for name, network in networks.items()
         for split in ("val", "test")
     }
 

@@ -35,6 +35,9 @@ _BOOTSTRAP = (
     "from benchmarks.launch.server import serve; serve({fd}, {preload!r})"
 )
 
+# torch's default check for a GPU initialises the driver, and no forked child could use CUDA then.
+_ENVIRONMENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+
 Event = dict[str, Any]
 
 
@@ -140,6 +143,7 @@ class ForkServer:
                 [sys.executable, "-c", bootstrap],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, **_ENVIRONMENT},
                 stdout=2,  # stdout belongs to what the command prints
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the child
             )

@@ -93,3 +93,9 @@ def torch_threads(threads, report):
         "expected": (a.double() @ a.double()).sum().item(),
         "centre": features[0, 0, 16, 16].item(),
     }
+
+
+def gpu_sum(n, report):
+    import torch
+
+    return float(torch.ones(n, device="cuda").sum())

@@ -16,6 +16,7 @@ import pytest
 from launch import launch_helpers as helpers
 
 from benchmarks.launch import ForkServer, RunFailed
+from benchmarks.launch.preload import PRELOAD
 from tasks.errors import UserError
 
 HERE = Path(__file__).parent
@@ -209,3 +210,11 @@ def test_torch_works_in_a_child_and_a_fork_is_fast():
             assert not found["cuda"]
             assert found["product"] == pytest.approx(found["expected"], rel=1e-4)
             assert found["centre"] == 72.0
+
+
+@pytest.mark.gpu
+def test_a_child_can_use_the_gpu_after_the_server_imported_everything():
+    if not pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("no CUDA device")
+    with ForkServer(PRELOAD) as server:
+        assert server.call("launch.launch_helpers:gpu_sum", 8) == 8.0

@@ -46,18 +46,15 @@ class Recipe(abc.ABC):
         if any(type(t) not in (Tensor, nn.Parameter) or t.is_inference() for t in made_of):
             return self.compose()  # nothing to tell an edit by
         stamps = [(t.data_ptr(), t._version) for t in made_of]
-        if self._kept is None or not _same(self._kept, made_of, stamps):
+        if self._kept is None or self._kept[1] != stamps:
             with torch.inference_mode(False), torch.no_grad():
-                self._kept = (made_of, stamps, self.compose())
+                # Holding the ingredients' memory keeps their addresses from being used again.
+                self._kept = ([t.detach() for t in made_of], stamps, self.compose())
         return self._kept[2]
 
     def forget(self) -> None:
         """Drop the kept tensor."""
         self._kept = None
-
-
-def _same(kept: tuple[Any, ...], made_of: list[Tensor], stamps: list[tuple[int, int]]) -> bool:
-    return kept[1] == stamps and all(old is new for old, new in zip(kept[0], made_of, strict=True))
 
 
 class SynthesisedLayer(nn.Module):

@@ -15,6 +15,7 @@ USER_ERROR = 2
 """The exit code for bad input or a missing resource."""
 
 VERBS = {
+    "check-method": "benchmarks.cli.check_method:check_method",
     "list": "benchmarks.cli.list:list_known",
     "run": "benchmarks.cli.run:run",
     "table": "benchmarks.cli.table:table",

@@ -1,0 +1,88 @@
+"""``depthbench check-method``: does a method keep its contract on small real runs?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tasks.errors import UserError
+
+
+def check_method(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD", help="A registered method, or a Python file that registers some."
+        ),
+    ],
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE, an option of the method; may be given several times."),
+    ] = None,
+    method_file: Annotated[
+        Path | None, typer.Option(help="A Python file that registers METHOD.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="The network; by default a small one the method accepts.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the full run, of some 20 batches each.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print the tracebacks of crashed checks.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of text.")
+    ] = False,
+) -> None:
+    """Check a method: learning, repeating, resuming, saving, export, gradients, costs, recipes.
+
+    Trains a small network on the digits several times, which takes seconds on a CPU. Exits with 0
+    when no check failed, 1 otherwise.
+
+    Example: depthbench check-method my_method.py --option every=2
+    """
+    # Not at the top: torch is slow to import, and ``--help`` needs none of it.
+    from benchmarks.conformance.checking import check_method as check
+    from benchmarks.conformance.checking import methods_named
+    from benchmarks.conformance.report import as_document, as_text
+    from benchmarks.plugins import import_method_file
+
+    options = read_options(option or ())
+    if method_file is not None:
+        import_method_file(method_file)
+    found = []
+    for name in methods_named(target):
+        found.append(check(name, options, arch, epochs))
+        if not as_json:
+            print(as_text(found[-1], verbose) + "\n", flush=True)
+    if as_json:
+        print(json.dumps(as_document(found), indent=2))
+    if not all(one.passed for one in found):
+        raise typer.Exit(1)
+
+
+def read_options(told: Any) -> dict[str, Any]:
+    """``["every=2", "blocks=[3, 6]"]`` as a mapping; values are read as YAML.
+
+    Raises:
+        UserError: one has no equals sign, or its value is no YAML.
+    """
+    import yaml
+
+    options = {}
+    for text in told:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"cannot read the option '{text}': write it as --option every=2")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(
+                f"cannot read the option '{text}': its value is written as in a suite file, "
+                "such as 2, light or [3, 6]"
+            ) from None
+    return options

@@ -1,0 +1,125 @@
+"""Run the checks on a method, each in safety from the others."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.conformance.checks import CHECKS
+from benchmarks.conformance.figures import Figure, figures
+from benchmarks.conformance.finding import FAILED, Finding, failed, skipped
+from benchmarks.conformance.subject import NoRun, Subject, contained
+from benchmarks.plugins import import_method_file
+from benchmarks.spec import derive_label
+from methods.base import METHODS
+from tasks.errors import UserError, unknown_name
+
+CHECK_NAMES = tuple(check.__name__ for check in CHECKS)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The findings on one method, and its figures where it could be trained."""
+
+    method: str
+    options: Mapping[str, Any]
+    arch: Any
+    epochs: int
+    findings: Sequence[Finding]
+    figures: Sequence[Figure]
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """Name and options."""
+        return derive_label(self.method, self.options)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(finding.status != FAILED for finding in self.findings)
+
+
+def check_method(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    arch: str | Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+) -> Checked:
+    """All checks on one registered method.
+
+    Args:
+        name: a registered method.
+        options: its options, beside those of the kit's own table.
+        arch: the network, as a suite writes it; by default the first small one it accepts.
+        epochs: of the full run; by default 3, or the table's.
+
+    Raises:
+        UserError: the name or an option is wrong, or the method accepts none of the networks.
+    """
+    started = time.perf_counter()
+    subject = Subject(name, options, arch, epochs)
+    findings = [run_check(subject, check) for check in CHECK_NAMES]
+    try:
+        with contained():
+            found = figures(subject)
+    except Exception:  # whatever is wrong, a check has said it
+        found = []
+    seconds = time.perf_counter() - started
+    return Checked(name, subject.options, subject.arch, subject.epochs, findings, found, seconds)
+
+
+def run_check(subject: Subject, name: str) -> Finding:
+    """One check by its name; an exception is a failure, told in one line.
+
+    Raises:
+        UserError: no check has that name.
+    """
+    known = dict(zip(CHECK_NAMES, CHECKS, strict=True))
+    if name not in known:
+        raise unknown_name("check", name, known)
+    with contained():
+        try:
+            finding = known[name](subject)
+        except NoRun:
+            finding = skipped("needs the trained model, and training it failed")
+        except Exception as error:
+            told = str(error).strip().splitlines() or [""]
+            finding = replace(
+                failed(
+                    f"{type(error).__name__}: {told[0]}",
+                    "--verbose shows where it was raised",
+                ),
+                traceback=traceback.format_exc(),
+            )
+    return replace(finding, check=name)
+
+
+def methods_named(target: str) -> list[str]:
+    """The methods that a user means: a registered name, or all that a Python file registers.
+
+    Raises:
+        UserError: no such file or name, or the file registers no method.
+    """
+    if not target.endswith(".py"):
+        METHODS.find(target)
+        return [target]
+    import_method_file(target)
+    file = Path(target).resolve()
+    names = [entry.name for entry in METHODS.entries() if source_file(entry.module) == file]
+    if not names:
+        raise UserError(
+            f"{target} registers no method: decorate a class with @METHODS.register('name')"
+        )
+    return names
+
+
+def source_file(module: str) -> Path | None:
+    """The file of an imported module."""
+    origin = getattr(sys.modules.get(module), "__file__", None)
+    return Path(origin).resolve() if origin else None

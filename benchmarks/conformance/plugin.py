@@ -1,0 +1,48 @@
+"""The kit as pytest tests, for the project of a method's author.
+
+Two lines make a test of every check::
+
+    from benchmarks.conformance.plugin import conforms
+
+    test_half_depth = conforms("half_depth.py", keep_first=1)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from benchmarks.conformance.checking import CHECK_NAMES, methods_named, run_check
+from benchmarks.conformance.finding import FAILED, SKIPPED
+from benchmarks.conformance.subject import Subject
+
+
+def conforms(target: str, /, **options: Any) -> Callable[[str, str], None]:
+    """A test function, parametrised over the checks; the trained model is shared by all of them.
+
+    Args:
+        target: a registered method, or a Python file that registers some.
+        options: the method's options.
+
+    Raises:
+        UserError: no such file or method.
+    """
+
+    @functools.cache
+    def subject(name: str) -> Subject:
+        return Subject(name, options)
+
+    @pytest.mark.parametrize("check", CHECK_NAMES)
+    @pytest.mark.parametrize("name", methods_named(target))
+    def test(name: str, check: str) -> None:
+        finding = run_check(subject(name), check)
+        if finding.status == SKIPPED:
+            pytest.skip(finding.seen)
+        if finding.status == FAILED:
+            told = f"{finding.seen}; to mend: {finding.mend}\n{finding.traceback}"
+            pytest.fail(told.rstrip(), pytrace=False)
+
+    return test

@@ -1,0 +1,106 @@
+"""The report of the kit, for readers and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.conformance.checking import Checked
+from benchmarks.conformance.figures import Figure
+from benchmarks.conformance.finding import FAILED, PASSED, SKIPPED, Finding
+from benchmarks.conformance.settings import DATASET
+from benchmarks.records import METRICS
+
+_MARKS = {PASSED: "pass", FAILED: "FAIL", SKIPPED: "skip"}
+
+
+def as_text(checked: Checked, verbose: bool = False) -> str:
+    """A line a check, the figures, and how many checks passed.
+
+    Args:
+        checked: what :func:`benchmarks.conformance.checking.check_method` gave.
+        verbose: with the tracebacks of crashed checks.
+    """
+    lines = [
+        f"{checked.label} on {DATASET}, {shown_arch(checked.arch)}, {checked.epochs} epochs",
+        "",
+    ]
+    width = max(len(finding.check) for finding in checked.findings)
+    for finding in checked.findings:
+        lines += line_of(finding, width, verbose)
+    if checked.figures:
+        lines += ["", *figure_lines(checked.figures)]
+    number = Counter(finding.status for finding in checked.findings)
+    told = ", ".join(f"{number[status]} {status}" for status in _MARKS if number[status])
+    return "\n".join([*lines, "", f"{told} in {checked.seconds:.0f} s"])
+
+
+def line_of(finding: Finding, width: int, verbose: bool) -> list[str]:
+    """A finding; what to mend stands below."""
+    lines = [f"  {_MARKS[finding.status]}  {finding.check:<{width}}  {finding.seen}"]
+    if finding.mend:
+        lines.append(f"        {'':<{width}}  to mend: {finding.mend}")
+    if verbose and finding.traceback:
+        lines += [f"        {line}" for line in finding.traceback.rstrip().splitlines()]
+    return lines
+
+
+def figure_lines(figures: Sequence[Figure]) -> list[str]:
+    """The figures beside those of plain training."""
+    rows = [("figure", "variant", "method", "end_to_end")]
+    rows += [
+        (
+            f"{metric.title} ({unit})" if (unit := metric.shown or metric.unit) else metric.title,
+            figure.variant,
+            shown_value(figure.method, metric.scale),
+            shown_value(figure.end_to_end, metric.scale),
+        )
+        for figure in figures
+        for metric in [METRICS[figure.metric]]
+    ]
+    first, second, third, fourth = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [f"  {a:<{first}}  {b:<{second}}  {c:>{third}}  {d:>{fourth}}" for a, b, c, d in rows]
+
+
+def as_document(checked: Sequence[Checked]) -> dict[str, Any]:
+    """What ``--json`` prints; figures are in base units."""
+    return {
+        "passed": all(one.passed for one in checked),
+        "methods": [
+            {
+                "method": one.method,
+                "options": dict(one.options),
+                "dataset": DATASET,
+                "arch": one.arch,
+                "epochs": one.epochs,
+                "passed": one.passed,
+                "seconds": one.seconds,
+                "checks": [
+                    {
+                        "check": finding.check,
+                        "status": finding.status,
+                        "seen": finding.seen,
+                        "mend": finding.mend,
+                        "traceback": finding.traceback,
+                    }
+                    for finding in one.findings
+                ],
+                "figures": [vars(figure) for figure in one.figures],
+            }
+            for one in checked
+        ],
+    }
+
+
+def shown_arch(arch: str | Mapping[str, Any]) -> str:
+    """``cifar_resnet14 (width 8)``."""
+    if isinstance(arch, str):
+        return arch
+    options = ", ".join(f"{key} {value}" for key, value in arch.items() if key != "name")
+    return f"{arch['name']} ({options})" if options else str(arch["name"])
+
+
+def shown_value(value: float | None, scale: float) -> str:
+    """In the unit of tables; a dash where there is none."""
+    return "–" if value is None else f"{value / scale:.2f}"

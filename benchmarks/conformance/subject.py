@@ -1,0 +1,340 @@
+"""The method under test, and the small real runs that the checks look at."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+
+from benchmarks.budget import Budget
+from benchmarks.building import Built, build_run, prepared_model
+from benchmarks.conformance.settings import ARCHS, BATCH_SIZE, DATASET, SEED, setting_of
+from benchmarks.meters.session import RunMeters
+from benchmarks.spec import RunSpec
+from benchmarks.training.hooks import CheckpointHook, random_state, set_random_state
+from benchmarks.training.session import TrainingSession
+from benchmarks.training.state import PhaseState, copy_weights
+from methods.base import Method, Phases
+from tasks.errors import UserError
+
+
+class Interrupted(Exception):  # noqa: N818 - stands for a kill, not for an error
+    """Raised between two steps in place of a kill."""
+
+
+class NoRun(Exception):  # noqa: N818 - a state, not an error
+    """A check needs the trained model, and training it failed before."""
+
+
+class Watch(Hook):
+    """See what happens to the parameters in every step of every phase.
+
+    Attributes:
+        losses: one a batch.
+        reached: names of parameters that had a gradient other than zero.
+        moved: names of parameters that changed while ``requires_grad`` was off.
+        updates: optimizer steps.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.reached: set[str] = set()
+        self.moved: set[str] = set()
+        self.updates = 0
+
+    def before_train(self, runner: Any) -> None:
+        """Remember the frozen parameters and count the phase's optimizer steps."""
+        self._handles: dict[Tensor, Any] = {}
+        self._frozen = {
+            name: p.detach().clone()
+            for name, p in runner.model.named_parameters()
+            if not p.requires_grad
+        }
+        runner.optim_wrapper.optimizer.register_step_post_hook(self._count)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
+        """Wait for the gradients of all parameters that now take one."""
+        for name, p in runner.model.named_parameters():
+            if p.requires_grad and p not in self._handles:
+                record = partial(self._record, name)
+                self._handles[p] = p.register_post_accumulate_grad_hook(record)
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Keep the loss."""
+        if outputs and "loss" in outputs:
+            self.losses.append(float(outputs["loss"].detach()))
+
+    def after_train(self, runner: Any) -> None:
+        """Compare the parameters that stayed frozen."""
+        for handle in self._handles.values():
+            handle.remove()
+        now = dict(runner.model.named_parameters())
+        self.moved |= {
+            name
+            for name, before in self._frozen.items()
+            if name in now and not now[name].requires_grad and not torch.equal(now[name], before)
+        }
+
+    def _record(self, name: str, parameter: Tensor) -> None:
+        if name not in self.reached and parameter.grad is not None and parameter.grad.any():
+            self.reached.add(name)
+
+    def _count(self, *_: Any) -> None:
+        self.updates += 1
+
+
+class Watched(Method):
+    """The method as it is, with more hooks, and a step that it can be stopped at.
+
+    Args:
+        method: takes all calls.
+        hooks: run beside the method's own.
+        stop_at: the step, counted from 1, before which :class:`Interrupted` is raised.
+    """
+
+    def __init__(self, method: Method, hooks: Sequence[Hook], stop_at: int | None = None) -> None:
+        self.method = method
+        self.paramwise = method.paramwise  # type: ignore[misc]
+        self.steps = 0
+        self._hooks, self._stop_at = hooks, stop_at
+
+    def prepare(self, model: BaseModel) -> BaseModel:
+        """The method's."""
+        return self.method.prepare(model)
+
+    def phases(self, model: BaseModel) -> Phases:
+        """The method's."""
+        return self.method.phases(model)
+
+    def hooks(self) -> Sequence[Hook]:
+        """The method's and the kit's."""
+        return [*self.method.hooks(), *self._hooks]
+
+    def train_step(
+        self, model: BaseModel, data: dict[str, Any], optim_wrapper: OptimWrapper
+    ) -> dict[str, Tensor]:
+        """The method's, unless the run is to be stopped here."""
+        if self.steps + 1 == self._stop_at:
+            raise Interrupted
+        self.steps += 1
+        return self.method.train_step(model, data, optim_wrapper)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that came to its end."""
+
+    built: Built
+    model: BaseModel
+    state: PhaseState
+    watch: Watch
+    steps: int
+    """Batches trained on in this process: a resumed run counts from where it went on."""
+    folder: Path
+    weights: Mapping[str, Tensor]
+    """A copy of the model's state as training left it."""
+
+    @property
+    def curve(self) -> list[dict[str, Any]]:
+        """The validations without their times."""
+        return [{k: v for k, v in p.items() if k != "seconds"} for p in self.state.curve]
+
+    def variants(self) -> dict[str, BaseModel]:
+        """The deployable networks in evaluation mode; one may be the model itself."""
+        return {k: v.eval() for k, v in self.built.method.variants(self.model).items()}
+
+    def outputs(self, network: BaseModel) -> Tensor:
+        """What a network says to one batch of test images."""
+        batch = next(self.built.task.eval_batches("test", self.built.device))
+        with torch.no_grad():
+            return network(batch["inputs"], mode="tensor")
+
+    @cached_property
+    def answers(self) -> dict[str, Tensor]:
+        """The outputs of every variant on one batch of test images."""
+        return {name: self.outputs(network) for name, network in self.variants().items()}
+
+
+class Subject:
+    """One method with its options, tried on a network that it accepts.
+
+    Args:
+        name: a registered method.
+        options: its options; they join those of the kit's table.
+        arch: the network, as a suite writes it; by default the first small one that the method
+            accepts.
+        epochs: of the full run; by default the table's.
+
+    Raises:
+        UserError: the name or an option is unknown, or the method accepts none of the networks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: Mapping[str, Any] | None = None,
+        arch: str | Mapping[str, Any] | None = None,
+        epochs: int | None = None,
+    ) -> None:
+        setting = setting_of(name)
+        self.name = name
+        self.options = {**setting.options, **(options or {})}
+        self.epochs = epochs or setting.epochs
+        self._folder = tempfile.TemporaryDirectory(prefix="depthbench-")
+        self._failed = False
+        with contained():
+            self.arch = self._accepted(ARCHS if arch is None else (arch,))
+
+    def build(self, seed: int = SEED, **recipe: Any) -> Built:
+        """The parts of a run, fresh."""
+        return self._build(self.arch, seed, **recipe)
+
+    def train(
+        self,
+        steps: int | None = None,
+        seed: int = SEED,
+        folder: Path | None = None,
+        stop_at: int | None = None,
+        save_every_step: bool = False,
+        **recipe: Any,
+    ) -> Run:
+        """Train a freshly prepared model as a run of a suite would.
+
+        Args:
+            steps: batches; by default those of the full run.
+            seed: of weights and draws.
+            folder: of a run to go on with; by default a new one.
+            stop_at: the step to be interrupted at.
+            save_every_step: write a checkpoint after every step, however short the run.
+            recipe: changes to the recipe.
+
+        Raises:
+            Interrupted: as was asked for.
+        """
+        built = self.build(seed, **recipe)
+        model = prepared_model(built, note=lambda text: None)
+        folder = folder or self.new_folder()
+        watch, meters, state = Watch(), RunMeters(built.device), PhaseState()
+        hooks: list[Hook] = [watch]
+        if save_every_step:
+            path = folder / "checkpoints" / "latest.pth"
+            accumulate = built.recipe.accumulate
+            hooks.append(CheckpointHook(path, meters, state, accumulate, first=0, longest=0))
+        method = Watched(built.method, hooks, stop_at)
+        batches = built.task.train_samples() // built.recipe.batch_size
+        session = TrainingSession(
+            task=built.task,
+            method=method,
+            model=model,
+            recipe=built.recipe,
+            steps=steps or self.epochs * batches,
+            seed=SEED,
+            device=built.device,
+            meters=meters,
+            folder=folder,
+            validate_every=1,
+            report=lambda event: None,
+            state=state,
+        )
+        session.run()
+        return Run(built, model, state, watch, method.steps, folder, copy_weights(model))
+
+    def new_folder(self) -> Path:
+        """An empty folder that goes with this object."""
+        return Path(tempfile.mkdtemp(dir=self._folder.name))
+
+    @property
+    def trained(self) -> Run:
+        """The full run, trained when it is first asked for.
+
+        Raises:
+            NoRun: it was asked for before and failed.
+        """
+        if self._failed:
+            raise NoRun
+        try:
+            return self._trained
+        except Exception:
+            self._failed = True
+            raise
+
+    @cached_property
+    def _trained(self) -> Run:
+        return self.train()
+
+    @cached_property
+    def reference(self) -> Run:
+        """Plain training of the same network for as long."""
+        return Subject("end_to_end", arch=self.arch, epochs=self.epochs).train()
+
+    def _accepted(self, archs: Sequence[str | Mapping[str, Any]]) -> str | Mapping[str, Any]:
+        self._build(archs[0])
+        reason = ""
+        for arch in archs:
+            try:
+                prepared_model(self._build(arch), note=lambda text: None)
+            except UserError as error:
+                reason = str(error)
+            except Exception:  # a crash, which the first check that trains reports
+                return arch
+            else:
+                return arch
+        shown = ", ".join(map(str, archs))
+        raise UserError(
+            f"{self.name} accepts none of the networks it was tried on ({shown}), "
+            f"so choose one with --arch; the last reason: {reason}"
+        )
+
+    def _build(self, arch: str | Mapping[str, Any], seed: int = SEED, **recipe: Any) -> Built:
+        return build_run(
+            RunSpec(
+                suite="check-method",
+                profile="smoke",
+                task="classification",
+                task_options={"dataset": DATASET, "arch": arch},
+                method=self.name,
+                method_options=self.options,
+                seed=seed,
+                budget=Budget(self.epochs, "epochs"),
+                recipe={"batch_size": BATCH_SIZE, **recipe},
+                device="cpu",
+                threads=1,
+            )
+        )
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Let a run in this process leave no trace, as if it had a process of its own.
+
+    Threads, visible devices and random states are given back; what is logged, printed or warned
+    of is no part of a report and is swallowed.
+    """
+    threads, drawn = torch.get_num_threads(), random_state()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        set_random_state(drawn)
+        if visible is None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible

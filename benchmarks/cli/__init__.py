@@ -19,6 +19,7 @@ VERBS = {
     "list": "benchmarks.cli.list:list_known",
     "run": "benchmarks.cli.run:run",
     "table": "benchmarks.cli.table:table",
+    "verify": "benchmarks.cli.verify:verify",
 }
 
 

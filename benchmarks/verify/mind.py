@@ -1,0 +1,30 @@
+"""MIND: parameters of the networks it names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from benchmarks.claims import Claim
+from benchmarks.verify.counts import network, stored_parameters
+from benchmarks.verify.quantity import PLAIN, Quantity
+
+CLASSES = {"CIFAR-100": 100, "ImageNet-1k": 1000}
+ARCHS = {"resnet50": "resnet50", "efficientnet_b7": "efficientnet_b7", "mind-cnn": "mind_cnn"}
+
+
+def quantity(claim: Claim) -> Quantity | None:
+    """The figure of a claim in its unit; None for what the project cannot count."""
+    if claim.metric != "params" or claim.arch not in ARCHS or claim.dataset not in CLASSES:
+        return None
+    classes = CLASSES[claim.dataset]
+    arch = ARCHS[claim.arch]
+    imagenet = parameters(arch, 1000).values[PLAIN] / 1e6
+    doubt = f"1,000 classes give {imagenet:.2f} M"
+    return replace(parameters(arch, classes), doubt=doubt) / 1e6
+
+
+@cache
+def parameters(arch: str, classes: int) -> Quantity:
+    """All parameters of a network for so many classes."""
+    return stored_parameters(network(arch, classes, channels=3, size=224))

@@ -156,6 +156,23 @@ def test_each_pass_trains_its_own_norms() -> None:
         assert not any(other in key or (skip and ".block." in key) for key in changed)
 
 
+def test_a_stage_that_always_runs_whole_is_not_distilled() -> None:
+    torch.manual_seed(0)
+    method = AdaptiveDepth()
+    network = build_backbone("cifar_resnet14", 10, 1, 8, {"width": 4})
+    network.layer2 = nn.Sequential(network.layer2[0])
+    model = method.prepare(Classifier(network)).train()
+    logged = method.train_step(model, batch(1), Scaled(model))
+    expected = 0.0
+    for stage in (network.layer1, network.layer3):
+        pooled = []
+        for skip in (False, True):
+            network.set_skip([skip] * 2)
+            pooled.append(output_of(model, stage[-1], batch(1)["inputs"], channels=1))
+        expected += distillation_kl(*pooled).item()
+    assert logged["loss_base_features"].item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_outputs_only_leaves_the_features_out() -> None:
     method, model = prepared(feature_kl=False)
     logged = method.train_step(model, batch(1), Scaled(model))
@@ -211,11 +228,13 @@ def test_transformers_distil_outputs_and_on_request_features(name: str) -> None:
     assert logged["loss_base_features"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def output_of(model: nn.Module, module: nn.Module, inputs: Tensor) -> Tensor:
+def output_of(model: nn.Module, module: nn.Module, inputs: Tensor, channels: int = -1) -> Tensor:
+    """What ``module`` puts out, the mean over all positions (N, channels)."""
     seen: list[Tensor] = []
     with module.register_forward_hook(lambda m, args, out: seen.append(out)), torch.no_grad():
         model(inputs)
-    return seen[0].reshape(len(inputs), -1, seen[0].shape[-1]).mean(1)
+    positions = [dim for dim in range(1, seen[0].dim()) if dim != channels % seen[0].dim()]
+    return seen[0].mean(positions)
 
 
 def test_stochastic_depth_is_off_for_the_base_net_only() -> None:

@@ -20,15 +20,13 @@ from benchmarks.conformance.figures import (
 )
 from benchmarks.conformance.finding import Finding, failed, passed, some
 from benchmarks.conformance.subject import Interrupted, Run, Subject
-from benchmarks.meters.operations import count_macs
-from benchmarks.meters.parameters import parameters
 from tasks.errors import UserError
 
 LEARNT = 50.0
 """Test accuracy in % that the full run must reach; chance is 10."""
 FELL = 0.7
 """The loss of the last steps, as a share of the first steps', that counts as learning."""
-FEW = 8
+FEW = 4
 """Batches of the runs that only look whether something works."""
 
 
@@ -272,7 +270,8 @@ def costs(subject: Subject) -> Finding:
                 "leave one of them out, or see that each is what its name says",
             )
     told = [
-        f"{name}: {values['params_inference'] / 1e3:.1f} k parameters, {values['macs'] / 1e6:.2f} M MACs"
+        f"{name}: {values['params_inference'] / 1e3:.1f} k parameters, "
+        f"{values['macs'] / 1e6:.2f} M MACs"
         for name, values in found.items()
     ]
     return passed("; ".join(told))
@@ -280,7 +279,7 @@ def costs(subject: Subject) -> Finding:
 
 def autocasts(subject: Subject) -> Finding:
     """A few steps under bfloat16 autocast."""
-    return short(subject, "under bfloat16 autocast", amp="bfloat16")
+    return finite(subject.train(steps=FEW, amp="bfloat16"), "under bfloat16 autocast")
 
 
 def accumulates(subject: Subject) -> Finding:
@@ -299,12 +298,7 @@ def accumulates(subject: Subject) -> Finding:
 
 def channels_last(subject: Subject) -> Finding:
     """A few steps in the channels-last memory format."""
-    return short(subject, "in channels-last format", channels_last=True)
-
-
-def short(subject: Subject, how: str, **recipe: object) -> Finding:
-    """A few steps with a changed recipe."""
-    return finite(subject.train(steps=FEW, **recipe), how)
+    return finite(subject.train(steps=FEW, channels_last=True), "in channels-last format")
 
 
 def finite(run: Run, how: str) -> Finding:

@@ -34,11 +34,10 @@ class Figure:
 def figures(subject: Subject) -> list[Figure]:
     """Costs of training, then cost and test accuracy of each deployable network."""
     own, plain = subject.trained, subject.reference
-    of_plain = training(plain)
-    found = [Figure(k, "", v, of_plain[k]) for k, v in training(own).items()]
-    of_plain = deployed(plain)[PLAIN]
+    step, network = training(plain), deployed(plain)[PLAIN]
+    found = [Figure(k, "", v, step[k]) for k, v in training(own).items()]
     for variant, values in deployed(own).items():
-        found += [Figure(k, variant, v, of_plain[k]) for k, v in values.items()]
+        found += [Figure(k, variant, v, network[k]) for k, v in values.items()]
     return found
 
 

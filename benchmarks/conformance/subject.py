@@ -7,7 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -109,7 +109,7 @@ class Watched(Method):
 
     def __init__(self, method: Method, hooks: Sequence[Hook], stop_at: int | None = None) -> None:
         self.method = method
-        self.paramwise = method.paramwise  # type: ignore[misc]
+        self.paramwise = method.paramwise
         self.steps = 0
         self._hooks, self._stop_at = hooks, stop_at
 
@@ -328,7 +328,12 @@ def contained() -> Iterator[None]:
     threads, drawn = torch.get_num_threads(), random_state()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        swallowed = io.StringIO()
+        with (
+            redirect_stdout(swallowed),
+            redirect_stderr(swallowed),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -20,9 +20,18 @@ from methods.synthesis import SynthesisedLayer
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.cifar_resnet import CifarResNet
 
+
+def bottlenecks() -> nn.Module:
+    """The first stage of a ResNet, four blocks long."""
+    network = ResNet(Bottleneck, [4, 1, 1, 1], num_classes=5)
+    network.layer2 = network.layer3 = network.layer4 = nn.Sequential()
+    network.fc = nn.Linear(256, 5)
+    return network
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "basic": lambda: CifarResNet(4, 5, 3, 4, "A"),
-    "bottleneck": lambda: ResNet(Bottleneck, [4, 1, 1, 1], num_classes=5),
+    "bottleneck": bottlenecks,
     "vit": lambda: VisionTransformer(16, 8, 4, 2, 8, 12, num_classes=5),
     "swin": lambda: SwinTransformer([2, 2], 8, [4], [2], [2, 2], num_classes=5),
 }

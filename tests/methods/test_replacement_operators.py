@@ -12,12 +12,21 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2, ResNet, SwinTransformer, VisionTransformer
 from torchvision.models.resnet import Bottleneck
+from torchvision.models.swin_transformer import SwinTransformerBlockV2
 
 from methods.blocks import block_view
 from methods.replacement import Replacement, export
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.cifar_resnet import CifarResNet
 from tasks.classification.models.wide_resnet import WideResNet
+
+
+def bottlenecks() -> nn.Module:
+    """The first stage of a ResNet, four blocks long."""
+    network = ResNet(Bottleneck, [4, 1, 1, 1], width_per_group=16, num_classes=5)
+    network.layer2 = network.layer3 = network.layer4 = nn.Sequential()
+    network.fc = nn.Linear(256, 5)
+    return network
 
 
 def inverted_residuals() -> nn.Module:
@@ -27,7 +36,7 @@ def inverted_residuals() -> nn.Module:
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "basic": (lambda: CifarResNet(4, 5, 3, 4, "A"), (2, 3, 8, 8)),
     "preact": (lambda: WideResNet(4, 1, 5, 3, 0.0), (2, 3, 8, 8)),
-    "bottleneck": (lambda: ResNet(Bottleneck, [4, 1, 1, 1], num_classes=5), (2, 3, 32, 32)),
+    "bottleneck": (bottlenecks, (2, 3, 32, 32)),
     "inverted_residual": (inverted_residuals, (2, 3, 32, 32)),
     "vit": (lambda: VisionTransformer(16, 8, 4, 2, 8, 12, num_classes=5), (2, 3, 16, 16)),
     "swin": (lambda: SwinTransformer([2, 2], 8, [4], [2], [2, 2], num_classes=5), (2, 3, 16, 16)),
@@ -172,6 +181,31 @@ def test_attention_alone_keeps_the_own_mlp():
     torch.testing.assert_close(block.self_attention.in_proj_weight, expected)
 
 
+def swin_v2(**options: object) -> tuple[nn.Module, SwinTransformer]:
+    """Block 3 of four, replaced; and the network before that."""
+    torch.manual_seed(0)
+    network = SwinTransformer(
+        [2, 2], 8, [4], [2], [2, 2], 4.0, num_classes=5, block=SwinTransformerBlockV2
+    )
+    original = copy.deepcopy(network)
+    Replacement(blocks=[3], **options).prepare(network)
+    return network.features[1][2].eval(), original.features[1]
+
+
+@pytest.mark.parametrize("submodule", ["attention", "mlp"])
+def test_second_swin_normalises_after_the_operator(submodule: str):
+    block, _ = swin_v2(submodule=submodule)
+    x = features("swin")
+    y = block.attention(x) if submodule == "attention" else block.mlp(x)
+    torch.testing.assert_close(block(x), x + F.layer_norm(y, (8,)))
+
+
+def test_second_swin_mixes_the_tables_network_and_the_scales_too():
+    block, original = swin_v2(operator="full")
+    for get in (lambda b: b.attn.cpb_mlp[2].weight, lambda b: b.attn.logit_scale):
+        torch.testing.assert_close(get(block), (get(original[1]) + get(original[3])) / 2)
+
+
 def test_windows_and_shift_stay_the_blocks_own():
     model, original, _ = build("swin", blocks=[2])
     ours, theirs = (block_view(m).block(2).module for m in (model, original))
@@ -215,6 +249,15 @@ def test_projection_replaces_the_block_that_changes_the_width(operator: str):
     count = sum(p.numel() for n, p in model.named_parameters() if "channel_projection" in n)
     # conv1: out 8x4 for the block before, in 8x4 for the one after. conv2 (full): 8x4 and 4x8.
     assert count == (8 * 4 + 8 * 4 if operator == "light" else 8 * 4 + 8 * 4 + 8 * 4 + 4 * 8)
+
+
+def test_a_preactivation_shortcut_projects_the_activated_input():
+    model, original, number = build("preact", blocks=[5], boundary="project")
+    block, own = (block_view(m).block(number).module for m in (model, original))
+    x = features("preact")
+    y = F.relu(bn(x))
+    expected = own.shortcut(y) + F.conv2d(y, block.conv.weight, stride=2, padding=1)
+    torch.testing.assert_close(block(x), expected)
 
 
 @pytest.mark.parametrize("kind", ["bottleneck", "preact", "inverted_residual", "swin"])

@@ -21,7 +21,7 @@ from benchmarks.manifest import Segments, environment, now
 from benchmarks.meters.device import describe_device
 from benchmarks.meters.modes import evaluating
 from benchmarks.meters.session import RunMeters
-from benchmarks.records import Measurement, Row
+from benchmarks.records import Measurement, Row, declare_metric
 from benchmarks.spec import RunSpec
 from benchmarks.store import read_manifest, write_finished_run
 from benchmarks.training.hooks import Report
@@ -157,6 +157,7 @@ def evaluate(
         with evaluating(network):
             batches = built.task.eval_batches("test", built.device)
             for metric, value in built.method.analyse(variant, network, batches).items():
+                declare_metric(metric, built.method.metrics.get(metric.split("@")[0], ""))
                 table.add(variant, "test", Measurement(metric, value))
 
 

@@ -82,6 +82,8 @@ class Method(abc.ABC):
     paramwise: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """Substrings of parameter names to mmengine's per-parameter settings
     (``{"fusion": {"decay_mult": 0.0}}``)."""
+    metrics: ClassVar[Mapping[str, str]] = {}
+    """Units of the metrics that :meth:`analyse` adds, by name (``{"gates_open": "%"}``)."""
     changes_nothing: ClassVar[bool] = False
     """True for a baseline that leaves the model as it is: silences the no-effect warning."""
 
@@ -132,6 +134,7 @@ class Method(abc.ABC):
             batches: test batches as ``model.train_step`` eats them.
 
         Returns:
-            Values by metric name (``diversity``, ``iterations``, ``top1@hard``).
+            Values by metric name (``diversity``, ``top1@hard``); those that the harness does not
+            know take their unit from ``metrics``.
         """
         return {}

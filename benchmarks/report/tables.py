@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.budget import Budget
 from benchmarks.files import write_text_atomic
-from benchmarks.records import Row
+from benchmarks.records import Row, declare_metric
 from benchmarks.report.summary import (
     RUN_FAILED,
     TRAINING,
@@ -120,6 +120,8 @@ def write_tables(path: Path, metrics: Sequence[str] = ()) -> dict[str, str]:
             f"there is no {store.rows_path}: name a folder that 'depthbench run' has written to"
         )
     rows = read_rows(store.rows_path)
+    for row in rows:
+        declare_metric(row.metric, row.unit)
     plan = store.plan()
     columns = [column_for(name, rows) for name in metrics] or default_columns(rows)
     baseline = baseline_label(rows, plan)

@@ -18,12 +18,16 @@ class HalfDepth(Method):
     """Every second shape-preserving block removed."""
 
     keep_first: int = 0
+    metrics = {"blocks_left": "count"}
 
     def prepare(self, model):
         preserving = [b for b in block_view(model) if b.shape_preserving]
         for block in preserving[self.keep_first :: 2]:
             block.drop()
         return model
+
+    def analyse(self, variant, model, batches):
+        return {"blocks_left": len(block_view(model)), "images": sum(1 for _ in batches)}
 '''
 
 
@@ -44,6 +48,12 @@ def test_a_method_file_registers_runs_and_shows_in_the_table(tmp_path):
         if row["metric"] == "params"
     }
     # One block less of 16 channels (2 convolutions, 2 norms) and one of 64 or of 32.
+    left = [row for row in rows(tmp_path / "results" / "tiny") if row["metric"] == "blocks_left"]
+    assert [(row["value"], row["unit"], row["variant"]) for row in left] == [
+        ("4.0", "count", "full")
+    ] * 2
+    table = command("table", "results/tiny", "--metric", "blocks_left", cwd=tmp_path)
+    assert "blocks left" in table.stdout
     plain = parameters["end_to_end"]
     block = {c: 2 * (9 * c * c + 2 * c) for c in (16, 32, 64)}
     assert plain - parameters["half_depth"] == block[16] + block[32]

@@ -65,7 +65,6 @@ class DepthSchedule(Hook):
             return  # an epoch that was not validated
         stale = stale_epochs(self._curve, self.metric)
         if stale == 0:
-            self._decays = 0
             state = runner.model.state_dict()
             self._best = {key: value.detach().clone() for key, value in state.items()}
         # More than one at once where validations are rarer than epochs.

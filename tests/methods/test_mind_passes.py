@@ -15,7 +15,7 @@ from torchvision.models.resnet import Bottleneck
 from benchmarks.meters.operations import count_macs
 from methods.blocks import block_view
 from methods.mind import Mind
-from methods.mind.introspection import introspection_loss
+from methods.mind.introspection import introspection_loss, nested_choice
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
@@ -134,6 +134,19 @@ def test_the_steps_are_those_of_the_injected_map(arch):
     assert plan.iterations[:, 0].tolist() == [5, 5, 5]
 
 
+def test_the_steps_of_a_transformer_block_are_those_of_its_whole_residual():
+    options = {"norm_control": "damping", "damping": 0.3}
+    model = minded(classifier("vit"), mode="fixed", k_max=4, **options).eval()
+    module = model.mind.wrapped[0].module
+    x = torch.randn(2, 17, 16)
+    with torch.no_grad():
+        z = type(module).forward(module, x)
+        for _ in range(3):
+            z = x + 0.3 * (type(module).forward(module, z) - z)
+        model.mind.plan = model.mind.choose(model.backbone, torch.zeros(2, 1))
+        assert torch.allclose(module(x), z, atol=1e-5)
+
+
 def test_the_phantom_gradient_is_one_step_of_autograd_at_the_fixed_point():
     model = minded(classifier(), mode="random", rate=1.0, epsilon=1e-9, k_max=60).eval()
     block = model.mind.wrapped[0]
@@ -235,6 +248,12 @@ def test_the_introspection_loss_by_hand():
     expected = (0.2 * 0.75 + 0.2 * 0.5 + 0.1 * 1 + 0.2 * 4.25 + 0.2 * 2.5 + 0.1 * 2) / 2
     found = introspection_loss(mask, iterations, costs, weights, 0.2, 0.2, 0.1)
     assert float(found) == pytest.approx(expected)
+
+
+def test_the_nested_choice_is_the_number_of_blocks():
+    logits = torch.tensor([[9.0, 0, 0, 0], [0, 9.0, 0, 0], [0, 0, 0, 9.0]])
+    expected = [[0, 0, 0], [1, 0, 0], [1, 1, 1]]
+    assert nested_choice(logits, 1.0, draw=False).tolist() == expected
 
 
 def test_nested_masks_hold_the_first_blocks():
@@ -366,3 +385,17 @@ def test_the_paper_preset_and_what_overrides_it():
     assert Mind().limits == (1e-3, 8)
     assert Mind(preset="paper").limits == (1e-5, 100)
     assert Mind(preset="paper", k_max=20).limits == (1e-5, 20)
+
+
+@pytest.mark.parametrize(("family", "moves"), [("classification", 1), ("detection", 0)])
+def test_norms_of_detectors_are_frozen(family, moves):
+    class AnyTask:
+        pass
+
+    AnyTask.family = family
+    method = Mind(mode="random", rate=1.0)
+    method.setup(AnyTask())
+    model = method.prepare(classifier()).train()
+    model(**batch(), mode="loss")
+    tracked = [m for m in model.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {int(norm.num_batches_tracked) for norm in tracked} == {moves}

@@ -106,6 +106,22 @@ def test_a_depth_short_of_its_target_ends_with_its_best_weights():
     assert Run(values[:10]).model.weight.item() == 10  # the budget ended, not the depth
 
 
+def test_a_resumed_depth_still_knows_its_best_weights_and_its_decays():
+    before = Run([50, 70, 60, 60], patience=4, decay_every=2)
+    checkpoint = {}
+    before.hook.before_save_checkpoint(before, checkpoint)
+    after = Run([], patience=4, decay_every=2)
+    after.hook.after_load_checkpoint(after, checkpoint)
+    after.epoch, points = 4, curve([50, 70, 60, 60, 60])
+    after.hook.converged(points)
+    after.hook.after_train_epoch(after)
+    assert after.optim_wrapper.param_groups[0]["lr"] == 1.0  # the second epoch's decay is done
+    after.epoch, points = 5, curve([50, 70, 60, 60, 60, 60])
+    assert after.hook.converged(points)
+    after.hook.after_train(after)
+    assert after.model.weight.item() == 2
+
+
 def play(method, answers):
     """Drive the phases by hand: each answer is a phase's curve of validation values.
 

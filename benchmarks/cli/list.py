@@ -51,6 +51,8 @@ def list_known(
         print(kind.replace("datasets", "data sets"))
         for name, summary in entries:
             print(_cut(f"  {name:<{width}}  {summary}".rstrip(), columns))
+        if kind == "models":
+            print("  and every classification model of torchvision by its own name (resnet50, ...)")
         print()
 
 

@@ -181,16 +181,17 @@ class Crashing(Plain):
         raise KeyError("no such\nblock")
 
 
+class Detour(nn.Module):
+    """Goes by way of numpy, which knows no bfloat16."""
+
+    def forward(self, x):
+        return x + torch.from_numpy(x.detach().numpy()).mean()
+
+
 @METHODS.register("broken_picky")
 class Picky(Plain):
     """Cannot do with half precision."""
 
     def prepare(self, model):
-        model.backbone = nn.Sequential(model.backbone, Picky.Double())
+        model.backbone = nn.Sequential(model.backbone, Detour())
         return model
-
-    class Double(nn.Module):
-        """An operation that autocast does not cover."""
-
-        def forward(self, x):
-            return torch.zeros(len(x), 10).index_copy(0, torch.arange(len(x)), x)

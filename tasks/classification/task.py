@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +16,13 @@ from mmengine.model import BaseModel
 
 from tasks.base import TASKS, BatchSource, Task
 from tasks.classification.classifier import Classifier
+from tasks.classification.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from tasks.classification.evaluation import predict
 from tasks.classification.metrics import classification_metrics
 from tasks.classification.models.zoo import build_backbone
 from tasks.classification.recipes import default_recipe
 from tasks.classification.registry import DATASETS
+from tasks.classification.splits import ArraySplit
 from tasks.errors import UserError, unknown_name
 from tasks.registry import build
 
@@ -51,6 +55,8 @@ class ClassificationTask(Task):
             ``normalise`` (null, or ``{mean: [...], std: [...]}`` of pixels in 0..1); folders of
             pictures have ``scale`` and ``randaugment`` instead of ``pad`` and ``cutout``.
         label_smoothing: share of the target spread over all classes.
+        corruptions: evaluate the test split under all common corruptions too (``top1@corrupted``
+            and so on, means over 19 kinds in 5 severities).
         image_size: side in pixels that pictures from folders are cut to (default 224).
         workers: processes that read folders of pictures.
 
@@ -72,6 +78,7 @@ class ClassificationTask(Task):
         split_seed: int = 0,
         augment: Mapping[str, Any] | None = None,
         label_smoothing: float = 0.0,
+        corruptions: bool = False,
         image_size: int | None = None,
         workers: int | None = None,
     ) -> None:
@@ -100,6 +107,7 @@ class ClassificationTask(Task):
         self._split_seed = split_seed
         self._changes = dict(augment or {})
         self._label_smoothing = label_smoothing
+        self._corruptions = corruptions
 
     def check(self) -> None:
         """Read the data, downloading it where it is absent, and try the network's shapes.
@@ -109,6 +117,8 @@ class ClassificationTask(Task):
                 network that does not take images of this size.
         """
         _ = self._splits, self._augment
+        if self._corruptions and not isinstance(self._splits.test, ArraySplit):
+            raise UserError(f"corruptions work on images in memory, which {self.dataset} is not")
         with torch.device("meta"):
             model = self.build_model().eval()
             image = torch.empty(2, self._data.channels, self._data.size, self._data.size)
@@ -163,10 +173,15 @@ class ClassificationTask(Task):
     def evaluate(self, model: BaseModel, split: str, device: torch.device) -> dict[str, float]:
         """top1 and ece in %, nll in nats, and top5 in % where there are more than 5 classes.
 
+        With the option ``corruptions`` the same ``@corrupted`` on the test split.
+
         The model is evaluated in eval mode and gets back the mode that each of its modules had.
         ``split`` as for :meth:`eval_batches`.
         """
-        return classification_metrics(*predict(model, self.eval_batches(split, device)))
+        found = classification_metrics(*predict(model, self.eval_batches(split, device)))
+        if self._corruptions and split == "test":
+            found |= self._corrupted(model, device)
+        return found
 
     def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:
         """All images of ``split`` in their fixed order, normalised but not augmented.
@@ -187,6 +202,17 @@ class ClassificationTask(Task):
     def train_samples(self) -> int:
         """Images in the training split, validation taken out."""
         return len(self._splits.train.labels)
+
+    def _corrupted(self, model: BaseModel, device: torch.device) -> dict[str, float]:
+        """Metrics of the corrupted test images, averaged over kinds and severities."""
+        test = self._splits.test
+        images = torch.from_numpy(test.images).to(device)
+        found = []
+        for name, severity in product(CORRUPTIONS, range(1, SEVERITIES + 1)):
+            made = ArraySplit(corrupt(images, name, severity).cpu().numpy(), test.labels)
+            batches = self._data.evaluation(made, self._augment, _EVALUATION_BATCH, device)
+            found.append(classification_metrics(*predict(model, batches)))
+        return {f"{key}@corrupted": fmean(each[key] for each in found) for key in found[0]}
 
     @cached_property
     def _augment(self) -> Any:

@@ -294,26 +294,32 @@ def test_a_search_killed_inside_a_depth_ends_as_if_it_had_not_been(tmp_path, mon
             super().__init__(*args, **{**kwargs, "first": 0.0, "longest": 0.0})
 
     class Killed(OptimalDepth):
-        steps = 0
+        steps_left = 0
 
         def train_step(self, model, data, optim_wrapper):
-            self.steps += 1
-            if self.steps == 75:
+            self.steps_left -= 1
+            if self.steps_left < 0:
                 raise Interrupted
             return super().train_step(model, data, optim_wrapper)
 
     monkeypatch.setattr(session_module, "CheckpointHook", Eager)
     whole = OptimalDepth(**SEARCH)
-    expected = session(tmp_path / "whole", whole, steps=150)
-    expected.run()
-    with pytest.raises(Interrupted):
-        session(tmp_path / "cut", Killed(**SEARCH), steps=150).run()
-    method = OptimalDepth(**SEARCH)
-    resumed = session(tmp_path / "cut", method, steps=150)
-    resumed.run()
-    one, two = whole.variants(expected.model), method.variants(resumed.model)
-    assert list(one) == list(two)
-    assert len(one) > 1
-    for name in one:
-        for a, b in zip(one[name].parameters(), two[name].parameters(), strict=True):
-            assert torch.equal(a, b), name
+    expected = session(tmp_path / "whole", whole, steps=130)
+    state = expected.run()
+    one = whole.variants(expected.model)
+    assert len(one) == 2
+    warmup, first = (result.steps for result in state.finished[:2])
+    for moment in (warmup + 5, warmup + first + 5):  # inside the first depth, inside the second
+        folder = tmp_path / str(moment)
+        cut = Killed(**SEARCH)
+        cut.steps_left = moment
+        with pytest.raises(Interrupted):
+            session(folder, cut, steps=130).run()
+        method = OptimalDepth(**SEARCH)
+        resumed = session(folder, method, steps=130)
+        resumed.run()
+        two = method.variants(resumed.model)
+        assert list(one) == list(two)
+        for name in one:
+            for a, b in zip(one[name].parameters(), two[name].parameters(), strict=True):
+                assert torch.equal(a, b), name

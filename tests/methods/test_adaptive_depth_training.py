@@ -160,11 +160,11 @@ def test_a_stage_that_always_runs_whole_is_not_distilled() -> None:
     torch.manual_seed(0)
     method = AdaptiveDepth()
     network = build_backbone("cifar_resnet14", 10, 1, 8, {"width": 4})
-    network.layer2 = nn.Sequential(network.layer2[0])
+    network.layer3 = nn.Sequential(network.layer3[0])
     model = method.prepare(Classifier(network)).train()
     logged = method.train_step(model, batch(1), Scaled(model))
     expected = 0.0
-    for stage in (network.layer1, network.layer3):
+    for stage in (network.layer1, network.layer2):
         pooled = []
         for skip in (False, True):
             network.set_skip([skip] * 2)

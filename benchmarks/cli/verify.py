@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.claims import read_claims
-
-if TYPE_CHECKING:
-    from benchmarks.verify.verdicts import Checked
+from benchmarks.verify.verdicts import CONTRADICTED, REPRODUCED, Checked, check
 
 
 def verify(
@@ -36,8 +34,6 @@ def verify(
     Example: depthbench verify --paper adn
     """
     claims = read_claims(paper or ())
-    from benchmarks.verify.verdicts import CONTRADICTED, check
-
     checked = []
     with Console(stderr=True).status("computing") as status:
         for number, claim in enumerate(claims, 1):
@@ -82,8 +78,6 @@ def print_verdicts(checked: list[Checked]) -> None:
                 each.verdict,
             )
         console.print(table)
-    from benchmarks.verify.verdicts import REPRODUCED
-
     missed = [each for each in computed if each.verdict != REPRODUCED]
     for each in missed:
         claim = each.claim

@@ -29,8 +29,8 @@ FOUND = {"MNIST": 2, "EMNIST-letters": 3, "Fashion-MNIST": 6, "SVHN": 5, "CIFAR-
 COUNTING = "fvcore_train"
 
 CONTAINER = (
-    "the tensors take their bytes whatever the file; what a saved file adds, here under 0.4 %, "
-    "depends on names in it and on what is pickled, which the paper does not say"
+    "a file holds more than the tensors: the rest depends on names in it and on what is pickled, "
+    "which the paper does not say"
 )
 
 

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from functools import cache
+
+import pytest
+
+from benchmarks.claims import EXACT, Claim, read_claims
+from benchmarks.meters.operations import COUNTINGS
+from benchmarks.verify.cautions import CAUTIONS, INCONSISTENT, NOT_COMPARABLE, NOT_RUN
+from benchmarks.verify.quantity import Quantity
+from benchmarks.verify.verdicts import CONTRADICTED, REPRODUCED, Checked, check, compare, verify
+from methods.base import METHODS
+from tasks.base import TASKS
+
+
+@cache
+def checked() -> list[Checked]:
+    return verify(read_claims())
+
+
+def one(paper: str, **columns: str) -> Checked:
+    (found,) = [
+        each
+        for each in checked()
+        if each.claim.paper == paper
+        and all(getattr(each.claim, name) == value for name, value in columns.items())
+    ]
+    return found
+
+
+def failing(verdict: str) -> list[tuple[str, ...]]:
+    return [
+        (c.paper, c.table, c.dataset, c.arch, c.variant, c.metric)
+        for c in (e.claim for e in checked() if e.verdict == verdict and e.computed is not None)
+    ]
+
+
+def test_every_claim_has_a_verdict_in_order() -> None:
+    assert [each.claim for each in checked()] == read_claims()
+    verdicts = {REPRODUCED, CONTRADICTED, INCONSISTENT, NOT_RUN, NOT_COMPARABLE}
+    assert {each.verdict for each in checked()} == verdicts
+    for each in checked():
+        assert each.reason or each.verdict == REPRODUCED
+        assert (each.computed is None) == (each.plain is None) == (not each.counting)
+        if each.verdict in (REPRODUCED, CONTRADICTED):
+            assert each.claim.metric in EXACT
+            within = abs(each.difference or 0) <= each.claim.half_unit + 1e-9
+            assert within == (each.verdict == REPRODUCED)
+        if each.claim.metric in ("params", "gmacs", "mflops", "disk_size"):
+            assert each.counting in {"", "templates", *COUNTINGS}
+
+
+def test_every_caution_is_about_some_claim_and_says_why() -> None:
+    for number, caution in enumerate(CAUTIONS):
+        meant = [
+            claim
+            for claim in read_claims()
+            if caution.concerns(claim) and not any(c.concerns(claim) for c in CAUTIONS[:number])
+        ]
+        assert meant, caution
+        assert all(caution.reason or claim.note for claim in meant), caution
+
+
+@pytest.mark.parametrize(
+    ("arch", "method", "variant", "metric", "computed", "counting"),
+    [
+        ("resnet50", "adaptive_depth", "super", "params", 25.583144, "plain"),
+        ("resnet50", "end_to_end", "full", "params", 25.557032, "plain"),
+        ("resnet50", "end_to_end", "base", "params", 17.112360, "plain"),
+        ("resnet50", "adaptive_depth", "base", "gmacs", 2.576, "fvcore"),
+        ("resnet50", "end_to_end", "full", "gmacs", 4.112, "fvcore"),
+        ("vit_b_16", "adaptive_depth", "super", "params", 86.592, "plain"),
+        ("vit_b_16", "adaptive_depth", "base", "gmacs", 11.761, "unfused_attention"),
+        ("swin_t", "adaptive_depth", "super", "params", 28.303, "plain"),
+        ("swin_t", "adaptive_depth", "super", "gmacs", 4.491, "plain"),
+        ("swin_t", "adaptive_depth", "base", "gmacs", 2.690, "plain"),
+        ("mobilenet_v2", "end_to_end", "full", "params", 3.504872, "plain"),
+    ],
+)
+def test_adaptive_depth_table_1(
+    arch: str, method: str, variant: str, metric: str, computed: float, counting: str
+) -> None:
+    found = one("adn", table="1", arch=arch, method=method, variant=variant, metric=metric)
+    assert found.verdict == REPRODUCED
+    assert found.computed == pytest.approx(computed, abs=6e-4)
+    assert found.counting == counting
+
+
+def test_the_plain_count_stands_beside_the_papers_own() -> None:
+    found = one("adn", arch="resnet50", method="end_to_end", variant="full", metric="gmacs")
+    assert (round(found.computed, 4), round(found.plain, 4)) == (4.1115, 4.0892)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "variant", "params", "mflops"),
+    [
+        ("MNIST", "depth=8/8", 11.172810, 458.21),
+        ("MNIST", "depth=2/8", 0.149, 117.36),
+        ("Fashion-MNIST", "depth=6/16", 1.045, 337.08),
+        ("SVHN", "depth=5/16", 0.751, 365.63),
+        ("CIFAR-10", "depth=16/16", 23.521, 1315.02),
+        ("CIFAR-10", "depth=11/16", 6.311, 906.19),
+    ],
+)
+def test_optimal_depth_table_1(dataset: str, variant: str, params: float, mflops: float) -> None:
+    count = one("odn", dataset=dataset, variant=variant, metric="params")
+    assert count.verdict == REPRODUCED
+    assert count.computed == pytest.approx(params, abs=6e-4)
+    flops = one("odn", dataset=dataset, variant=variant, metric="mflops")
+    assert (flops.verdict, flops.counting) == (REPRODUCED, "fvcore_train")
+    assert flops.computed == pytest.approx(mflops, abs=6e-3)
+
+
+@pytest.mark.parametrize(
+    ("variant", "templates", "stored"),
+    [
+        ("SWN-HO 36.5M", 36.480432, 36.81),
+        ("SWN-HE 36.5M", 36.499888, 36.82),
+        ("SWN-HO 120M", 119.993216, 120.32),
+    ],
+)
+def test_superweight_banks(variant: str, templates: float, stored: float) -> None:
+    found = one("swn", variant=variant, metric="params")
+    assert (found.verdict, found.counting) == (REPRODUCED, "templates")
+    assert found.computed == pytest.approx(templates, abs=1e-6)
+    assert found.plain == pytest.approx(stored, abs=5e-3)
+
+
+def test_what_is_stored_for_an_ensemble_is_what_its_model_stores() -> None:
+    import torch
+    from mmengine.model import BaseModel
+
+    from benchmarks.meters.parameters import parameters
+    from benchmarks.verify.counts import network
+    from benchmarks.verify.swn import ensemble
+    from methods.superweight.allocation import plan_banks
+    from methods.superweight.clusters import depth_bins
+    from methods.superweight.ensemble import share_banks, weight_shapes
+
+    class Member(BaseModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = network("wrn_16_1", 100, 3, 32)
+
+        def forward(self, inputs, data_samples=None, mode="tensor"):
+            return self.backbone(inputs)
+
+    with torch.device("meta"):
+        members = [Member(), Member()]
+        shapes = weight_shapes(members)
+        plan = plan_banks(shapes, depth_bins(shapes, 4), 200_000)
+        model = share_banks(members, plan, shared_coefficients=False, init="official")
+    found = ensemble(("wrn_16_1", "wrn_16_1"), 200_000)
+    assert found.values["plain"] == parameters(model).stored
+
+
+def test_contradicted_claims_are_these_and_no_others() -> None:
+    small, whole = "ImageNet-1k", "CIFAR-100"
+    assert set(failing(CONTRADICTED)) == {
+        ("adn", "1", small, "mobilenet_v2", "super", "gmacs"),
+        ("adn", "1", small, "mobilenet_v2", "full", "gmacs"),
+        ("adn", "1", small, "mobilenet_v2", "base", "gmacs"),
+        ("adn", "2", small, "MV2-ADN (base)", "adaptive depth", "gmacs"),
+        ("adn", "2", small, "MV2-ADN (base)", "adaptive depth", "gmacs_reduction"),
+        ("adn", "README", small, "resnet50", "TTFF", "gmacs"),
+        ("mind", "2", whole, "resnet50", "", "params"),
+        ("mind", "2", whole, "efficientnet_b7", "", "params"),
+        ("swn", "2", whole, "wrn28_10", "Deep Ensemble", "params"),
+        ("odn", "I", "MNIST", "resnet18-cifar", "depth=8/8", "disk_size"),
+        ("odn", "I", "Fashion-MNIST", "resnet34-cifar", "depth=16/16", "disk_size"),
+        ("odn", "I", "Fashion-MNIST", "resnet34-cifar", "depth=6/16", "disk_size"),
+        ("odn", "I", "SVHN", "resnet34-cifar", "depth=16/16", "disk_size"),
+        ("odn", "I", "SVHN", "resnet34-cifar", "depth=5/16", "disk_size"),
+        ("odn", "I", "CIFAR-10", "resnet50-cifar", "depth=16/16", "disk_size"),
+        ("odn", "I", "CIFAR-10", "resnet50-cifar", "depth=11/16", "disk_size"),
+        ("odn", "I", "Fashion-MNIST", "resnet34-cifar", "optimal", "disk_size_reduction"),
+        ("odn", "I", "CIFAR-10", "resnet50-cifar", "optimal", "disk_size_reduction"),
+    }
+    for each in checked():
+        if each.verdict == CONTRADICTED:
+            assert f"printed {each.claim.value} ± {each.claim.half_unit:g}" in each.reason
+
+
+def test_disk_sizes_differ_by_the_files_container_only() -> None:
+    for each in checked():
+        if each.claim.metric == "disk_size":
+            assert each.computed == pytest.approx(float(each.claim.value), rel=4e-3)
+
+
+@pytest.mark.parametrize(
+    ("columns", "computed", "words"),
+    [
+        ({"paper": "adn", "arch": "vit_b_16", "variant": "base"}, 58.216, "no block count"),
+        ({"paper": "adn", "arch": "swin_t", "variant": "base"}, 22.401, "mixes two"),
+        (
+            {"paper": "adn", "arch": "mobilenet_v2", "method": "adaptive_depth"},
+            3.528,
+            "official code",
+        ),
+        (
+            {"paper": "odn", "dataset": "EMNIST-letters", "variant": "depth=8/8"},
+            11.181,
+            "10-class network",
+        ),
+        ({"paper": "mind", "arch": "mind-cnn", "dataset": "CIFAR-100"}, 1.947, "classifiers"),
+    ],
+)
+def test_inconsistent_claims_show_what_was_computed(
+    columns: dict[str, str], computed: float, words: str
+) -> None:
+    found = one(**columns, metric="params")
+    assert found.verdict == INCONSISTENT
+    assert words in found.reason
+    assert found.computed == pytest.approx(computed, abs=6e-4)
+
+
+def test_what_is_not_computed_says_why() -> None:
+    def reason(paper: str, **columns: str) -> tuple[str, str]:
+        found = one(paper, **columns)
+        assert found.computed is None
+        return found.verdict, found.reason
+
+    super_net = {"table": "1", "arch": "resnet50", "method": "adaptive_depth", "variant": "super"}
+    assert reason("adn", **super_net, metric="top1") == (NOT_RUN, "needs training on ImageNet-1k")
+    verdict, why = reason("adn", **super_net, metric="latency")
+    assert verdict == NOT_COMPARABLE
+    assert "RTX 3090" in why
+    assert reason("adn", arch="ResNet50-ADN (base)", metric="top1")[1].startswith("needs training")
+    verdict, why = reason("mind", table="11", variant="full", metric="top1")
+    assert verdict == INCONSISTENT
+    assert "91.3" in why
+    assert reason("repl", metric="ppl")[0] == reason("repl", metric="top1")[0] == NOT_COMPARABLE
+    for each in checked():
+        claim = each.claim
+        if claim.task not in TASKS.names() and claim.paper == "adn":
+            assert (each.verdict, each.computed) == (NOT_RUN, None)
+            assert claim.task in each.reason
+        elif "(base)" not in claim.method and claim.method not in METHODS.names():
+            if claim.method != "deep_ensemble" or claim.metric not in EXACT:
+                assert each.verdict == NOT_RUN
+                assert claim.method in each.reason
+
+
+def claim(value: str, metric: str = "gmacs") -> Claim:
+    found = one("adn", arch="resnet50", method="end_to_end", variant="full", metric=metric)
+    return replace(found.claim, value=Decimal(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        ("4.11", REPRODUCED),
+        ("4.112", REPRODUCED),
+        ("4.1", REPRODUCED),
+        ("4", REPRODUCED),
+        ("4.12", CONTRADICTED),
+        ("4.113", CONTRADICTED),
+        ("4.10", CONTRADICTED),
+    ],
+)
+def test_a_claim_broken_on_purpose_is_contradicted(value: str, verdict: str) -> None:
+    assert check(claim(value)).verdict == verdict
+
+
+def test_a_figure_met_by_another_counting_names_both() -> None:
+    found = check(claim("4.09"))
+    assert (found.verdict, found.counting) == (REPRODUCED, "plain")
+    assert "fvcore, the paper's own counting, gives 4.112" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("printed", "computed", "verdict"),
+    [
+        ("0.3", 0.25, REPRODUCED),
+        ("0.3", 0.35, REPRODUCED),
+        ("0.3", 0.3501, CONTRADICTED),
+        ("37", 37.5, REPRODUCED),
+        ("37", 37.51, CONTRADICTED),
+        ("98.64", 98.6449, REPRODUCED),
+        ("98.64", 98.6451, CONTRADICTED),
+    ],
+)
+def test_tolerance_is_half_a_unit_of_the_last_digit(
+    printed: str, computed: float, verdict: str
+) -> None:
+    assert compare(claim(printed), Quantity({"plain": computed})).verdict == verdict

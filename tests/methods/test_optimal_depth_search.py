@@ -288,6 +288,7 @@ def test_a_search_on_real_digits_finds_a_depth_and_keeps_the_shallower_ones(tmp_
         assert again == tops[name.split("/")[0]]
 
 
+@pytest.mark.slow
 def test_a_search_killed_inside_a_depth_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
     class Eager(CheckpointHook):
         def __init__(self, *args, **kwargs):

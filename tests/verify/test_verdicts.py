@@ -264,6 +264,10 @@ def test_a_claim_broken_on_purpose_is_contradicted(value: str, verdict: str) -> 
     assert check(claim(value)).verdict == verdict
 
 
+def test_the_papers_own_counting_comes_first_where_several_meet_the_figure() -> None:
+    assert check(claim("4.1")).counting == "fvcore"
+
+
 def test_a_figure_met_by_another_counting_names_both() -> None:
     found = check(claim("4.09"))
     assert (found.verdict, found.counting) == (REPRODUCED, "plain")

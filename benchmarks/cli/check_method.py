@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,11 @@ def check_method(
         Path | None, typer.Option(help="A Python file that registers METHOD.")
     ] = None,
     arch: Annotated[
-        str | None, typer.Option(help="The network; by default a small one the method accepts.")
+        str | None,
+        typer.Option(
+            help="The network, as a suite file writes it, such as cifar_resnet20 or "
+            "'{name: cifar_resnet26, width: 8}'; by default a small one the method accepts."
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the full run, of some 20 batches each.")
@@ -52,11 +57,12 @@ def check_method(
     from benchmarks.plugins import import_method_file
 
     options = read_options(option or ())
+    network = read_value(arch, "arch") if arch is not None else None
     if method_file is not None:
         import_method_file(method_file)
     found = []
     for name in methods_named(target):
-        found.append(check(name, options, arch, epochs))
+        found.append(check(name, options, network, epochs))
         if not as_json:
             print(as_text(found[-1], verbose) + "\n", flush=True)
     if as_json:
@@ -65,24 +71,33 @@ def check_method(
         raise typer.Exit(1)
 
 
-def read_options(told: Any) -> dict[str, Any]:
-    """``["every=2", "blocks=[3, 6]"]`` as a mapping; values are read as YAML.
+def read_options(told: Iterable[str]) -> dict[str, Any]:
+    """``["every=2", "blocks=[3, 6]"]`` as a mapping.
 
     Raises:
-        UserError: one has no equals sign, or its value is no YAML.
+        UserError: one has no equals sign, or its value cannot be read.
     """
-    import yaml
-
     options = {}
     for text in told:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UserError(f"cannot read the option '{text}': write it as --option every=2")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(
-                f"cannot read the option '{text}': its value is written as in a suite file, "
-                "such as 2, light or [3, 6]"
-            ) from None
+        options[key] = read_value(value, f"option {key}")
     return options
+
+
+def read_value(text: str, what: str) -> Any:
+    """A value as a suite file writes it: ``2``, ``light``, ``[3, 6]``.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(
+            f"cannot read the {what} '{text}': write it as in a suite file, such as 2, light, "
+            "[3, 6] or {name: cifar_resnet26, width: 8}"
+        ) from None

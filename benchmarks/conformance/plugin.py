@@ -4,13 +4,13 @@ Two lines make a test of every check::
 
     from benchmarks.conformance.plugin import conforms
 
-    test_half_depth = conforms("half_depth.py", keep_first=1)
+    test_half_depth = conforms("half_depth.py", {"keep_first": 1})
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -20,12 +20,19 @@ from benchmarks.conformance.finding import FAILED, SKIPPED
 from benchmarks.conformance.subject import Subject
 
 
-def conforms(target: str, /, **options: Any) -> Callable[[str, str], None]:
+def conforms(
+    target: str,
+    options: Mapping[str, Any] | None = None,
+    arch: str | Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+) -> Callable[[str, str], None]:
     """A test function, parametrised over the checks; the trained model is shared by all of them.
 
     Args:
         target: a registered method, or a Python file that registers some.
         options: the method's options.
+        arch: the network, as a suite writes it; by default the first small one it accepts.
+        epochs: of the full run, of some 20 batches each; by default 3.
 
     Raises:
         UserError: no such file or method.
@@ -33,7 +40,7 @@ def conforms(target: str, /, **options: Any) -> Callable[[str, str], None]:
 
     @functools.cache
     def subject(name: str) -> Subject:
-        return Subject(name, options)
+        return Subject(name, options, arch, epochs)
 
     @pytest.mark.parametrize("check", CHECK_NAMES)
     @pytest.mark.parametrize("name", methods_named(target))

@@ -78,9 +78,12 @@ def test_a_file_of_methods_is_checked_one_by_one_and_a_failure_is_exit_code_1(tm
 def test_a_method_that_passes_is_reported_in_lines_and_exit_code_0(tmp_path):
     (tmp_path / "mine.py").write_text(SHALLOWER)
     told = ("shallower", "--method-file", "mine.py", "--option", "keep=0", "--epochs", "2")
+    told += ("--arch", "{name: cifar_resnet8, width: 12}")
     done = depthbench(*told, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("shallower(keep=0) on digits, cifar_resnet8, 2 epochs\n")
+    assert done.stdout.startswith(
+        "shallower(keep=0) on digits, cifar_resnet8 (width 12), 2 epochs\n"
+    )
     assert "  pass  repeats" in done.stdout
     assert "11 passed in " in done.stdout
     assert done.stderr == ""

@@ -83,7 +83,7 @@ def compare_loops(server: ForkServer, case: dict[str, Any], rounds: int) -> list
     for number in range(rounds):
         for name in sorted(loops, reverse=bool(number % 2)):
             path = f"benchmarks.overhead.loops:{loops[name]}"
-            found[name].append(server.call(path, case))
+            found[name].append(server.call(path, case, log=Path(os.devnull)))
     speed = ratios(found["harness"], found["plain"], "steps_per_second")
     peak = ratios(found["harness"], found["plain"], "peak")
     rates = {n: statistics.median(f["steps_per_second"] for f in found[n]) for n in loops}

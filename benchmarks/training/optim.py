@@ -68,6 +68,8 @@ def optim_wrapper_config(
     settings = {**recipe.paramwise, **({"custom_keys": keys} if keys else {})}
     if settings:
         config["paramwise_cfg"] = settings
+        # mmengine cannot multiply a decay that is not there.
+        config["optimizer"].setdefault("weight_decay", 0.0)
     if recipe.amp == "bfloat16":
         config["type"] = "AutocastOptimWrapper"
     elif recipe.amp == "float16":

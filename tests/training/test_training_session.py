@@ -116,6 +116,13 @@ def test_a_warm_up_of_no_step_is_left_out():
     assert schedule_in_steps([{"type": "LinearLR", "end": 0.01}], 10) == []
 
 
+def test_a_method_without_decay_meets_an_optimizer_without_decay(tmp_path):
+    class Coefficients(Plain):
+        paramwise = {"conv1": {"decay_mult": 0.0}}  # noqa: RUF012
+
+    session(tmp_path, Coefficients(), 2, optimizer={"type": "SGD", "lr": 0.01}).run()
+
+
 def test_float16_needs_a_gpu():
     recipe = digits().recipe
     with pytest.raises(UserError, match="bfloat16"):

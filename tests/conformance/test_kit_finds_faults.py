@@ -43,10 +43,10 @@ FAULTS = [
 @pytest.fixture(autouse=True, scope="module")
 def broken_methods():
     """Register the broken methods for this module only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(METHODS, "_objects", dict(METHODS._objects))
-        names = methods_named(str(FILE))
-        yield names
+    names = methods_named(str(FILE))
+    yield names
+    for name in names:
+        del METHODS._objects[name]
 
 
 @pytest.mark.parametrize(("name", "check", "seen"), FAULTS, ids=[name for name, _, _ in FAULTS])

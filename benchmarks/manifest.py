@@ -21,8 +21,12 @@ def now() -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that holds ``folder``; None where it is none."""
+    """Commit and dirty flag of the checkout that tracks ``folder``; None where none does.
+
+    An environment inside some other project's checkout is not tracked by it.
+    """
     try:
+        _git(folder, "ls-files", "--error-unmatch", str(folder / "manifest.py"))
         commit = _git(folder, "rev-parse", "HEAD")
         return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):

@@ -52,7 +52,8 @@ def plan_runs(
 
     Returns:
         One mapping a run: ``run_id``, ``label``, ``spec``, ``fingerprint``, ``headline``,
-        ``dataset``, ``arch``, ``steps`` (batches) and ``seconds`` (the estimate, or None).
+        ``dataset``, ``arch``, ``steps`` (batches), ``batches_per_epoch`` and ``seconds`` (the
+        estimate, or None).
 
     Raises:
         UserError: a run cannot work; nothing has been trained yet.
@@ -80,6 +81,7 @@ def plan_runs(
                 "dataset": built.task.dataset,
                 "arch": built.task.arch,
                 "steps": steps,
+                "batches_per_epoch": batches,
                 "seconds": None if seconds is None else seconds * steps,
             }
         )

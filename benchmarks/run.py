@@ -90,6 +90,10 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
             evaluate(built, model, networks, state, table)
     for phase, measurement in meters.measurements():
         table.add("", phase, measurement)
+    for result in state.finished:
+        table.add("", result.name, Measurement("steps", result.steps, "batches"))
+        seconds = meters.clock.train_seconds(result.name)
+        table.add("", result.name, epoch_time(seconds, result.steps, planned["batches_per_epoch"]))
     for measurement in training_costs(built, model):
         table.add("", "setup", measurement)
     for name, network in networks.items():
@@ -107,6 +111,14 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     write_finished_run(folder, table.rows, manifest)
     top = table.value(built.task.headline, "test")
     report({"event": "metric", "phase": "test", built.task.headline: top})
+
+
+def epoch_time(seconds: float, steps: int, batches_per_epoch: int) -> Measurement:
+    """Training seconds of a whole epoch, from a phase that need not have lasted one."""
+    # The first step is warm-up, and its time is not in the seconds.
+    if steps < 2:
+        return Measurement("epoch_time", None, "one step is warm-up alone")
+    return Measurement("epoch_time", seconds / (steps - 1) * batches_per_epoch)
 
 
 class Rows:

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def server():
-    with ForkServer(["colorsys", "no_such_module_anywhere"]) as running:
+    with ForkServer(["launch.preloaded_by_server_alone", "no_such_module_anywhere"]) as running:
         yield running
 
 
@@ -52,7 +52,7 @@ def test_every_call_has_a_fresh_process_with_the_preload_in_it(server):
     assert os.getpid() not in (first["pid"], first["parent"])
     assert first["parent"] == second["parent"]
     assert first["preloaded"]
-    assert "colorsys" not in sys.modules
+    assert "launch.preloaded_by_server_alone" not in sys.modules
 
 
 def test_events_arrive_in_order_and_none_is_lost(server):

@@ -181,7 +181,9 @@ def test_the_plan_says_which_runs_are_the_baseline_s(server, monkeypatch):
     from benchmarks.launch.suite_run import plan_suite
 
     monkeypatch.setattr(
-        server, "call", lambda function, specs, on_event: fake_runs.plan_runs(specs, print)
+        server,
+        "call",
+        lambda function, specs, on_event, log: fake_runs.plan_runs(specs, print),
     )
     suite = make_suite({"a": {}, "b": {"gives": {"full": 1.0}}}, seeds=(0, 1))
     assert [job.baseline for job in plan_suite(server, suite)] == [True, False, True, False]

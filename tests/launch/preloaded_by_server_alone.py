@@ -1,0 +1,1 @@
+"""A module that only the fork server of one test imports."""

@@ -38,15 +38,16 @@ class MarkedYaml:
         self._loader: _Loader | None = None
         try:
             self._loader = _Loader(text)
-            self.root = self._loader.get_single_node()
+            root = self._loader.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
             raise UserError(f"{source}:{line}: this is not YAML: {error.problem}") from error
         except yaml.YAMLError as error:
             raise UserError(f"{source}:1: this is not YAML: {error}") from error
-        if self.root is None:
+        if root is None:
             raise UserError(f"{source}:1: the file is empty")
+        self.root: yaml.Node = root
 
     def fail(self, node: yaml.Node, message: str) -> UserError:
         """The error for ``node``, to be raised."""

@@ -28,7 +28,9 @@ def git_state(folder: Path) -> dict[str, Any]:
     try:
         _git(folder, "ls-files", "--error-unmatch", str(folder / "manifest.py"))
         commit = _git(folder, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+        # Results that a run writes into the checkout are untracked, and change no number.
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return {"commit": commit, "dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
 

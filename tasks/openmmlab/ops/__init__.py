@@ -1,0 +1,12 @@
+"""A stand-in for `mmcv._ext`, the compiled half of mmcv, over torchvision's CPU and CUDA kernels.
+
+`mmcv-lite` ships the Python half of `mmcv.ops` alone. After `install()`, `import mmcv.ops` works
+without compiled code: the ops that the benchmark's models call are real, and calling any other
+one raises `NotImplementedError` that names it. A compiled mmcv keeps its own ops.
+"""
+
+from __future__ import annotations
+
+from tasks.openmmlab.ops.finder import install
+
+__all__ = ["install"]

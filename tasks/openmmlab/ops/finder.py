@@ -1,0 +1,85 @@
+"""Where `import mmcv._ext` is answered, when no compiled module answers it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, NoReturn
+
+from tasks.errors import UserError
+
+EXTENSION = "mmcv._ext"
+
+# The function of `mmcv._ext`, and the module of this package that holds it under the same name.
+PROVIDED = {
+    "nms": "nms",
+    "softnms": "nms",
+    "roi_align_forward": "roi_align",
+    "roi_align_backward": "roi_align",
+    "get_compiler_version": "info",
+    "get_compiling_cuda_version": "info",
+}
+
+
+def install() -> None:
+    """Let `import mmcv.ops` work without compiled mmcv; a second call changes nothing.
+
+    The finder goes to the end of `sys.meta_path`, so that a compiled `mmcv._ext` is found first.
+
+    Raises:
+        UserError: torchvision's operators do not load beside the installed torch.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        raise UserError(
+            "torchvision's operators do not load beside this torch: install a pair that belongs "
+            f"together, such as the one that constraints.txt pins ({error})"
+        ) from error
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.append(_FINDER)
+
+
+def not_provided(name: str) -> Callable[..., NoReturn]:
+    """A function of `mmcv._ext` that can be imported and says, when called, that it is missing."""
+
+    def missing(*args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(
+            f"the op '{name}' of mmcv has no stand-in here: uninstall mmcv-lite and build mmcv "
+            "2.1.0 with its compiled ops (pip install --no-build-isolation mmcv==2.1.0)"
+        )
+
+    missing.__name__ = missing.__qualname__ = name
+    return missing
+
+
+class _StandIn(ModuleType):
+    """`mmcv._ext`: every public name is there, as mmcv's import-time checks ask."""
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        if name.startswith("_"):
+            raise AttributeError(f"module '{self.__name__}' has no attribute '{name}'")
+        return not_provided(name)
+
+
+class _StandInLoader(Loader):
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _StandIn(spec.name, "Stand-in for mmcv's compiled ops over torchvision's kernels.")
+
+    def exec_module(self, module: ModuleType) -> None:
+        for name, home in PROVIDED.items():
+            setattr(module, name, getattr(importlib.import_module(f"{__package__}.{home}"), name))
+
+
+class _StandInFinder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(EXTENSION, _StandInLoader()) if fullname == EXTENSION else None
+
+
+_FINDER = _StandInFinder()

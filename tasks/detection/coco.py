@@ -1,0 +1,281 @@
+"""Data in COCO format: where its files lie, and whether they can be trained on.
+
+Everything that mmdet would fail on in the middle of a run, or pass over in silence, is found here
+before training. Format: Lin et al. 2014, arXiv 1405.0312, and cocodataset.org/#format-data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.detection.coco_annotations import check_annotations, check_categories, check_images
+from tasks.errors import UserError, unknown_name
+from tasks.openmmlab.pictures import check_picture_sizes
+
+SPLITS = ("train", "val", "test")
+_FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
+
+
+@dataclass(frozen=True)
+class CocoFiles:
+    """Where a split lies."""
+
+    annotations: Path
+    images: Path
+    """The folder that the file names start at."""
+
+
+@dataclass(frozen=True)
+class CocoSplit:
+    """A split that has passed its checks."""
+
+    annotation_file: Path
+    image_folder: Path
+    images: int
+    boxes: int
+    """Boxes of the classes to learn, without crowd regions and boxes under a pixel, which mmdet
+    leaves out."""
+    digest: str
+    """The sha256 of the annotation file and of the names and sizes in bytes of the images."""
+    classes: tuple[str, ...]
+    """Category names in the order of the file, which is how mmdet numbers labels."""
+    has_masks: bool
+    """Whether every annotation has a segmentation."""
+
+
+def find_coco(root: Path, splits: Mapping[str, Any] | None = None) -> dict[str, CocoFiles]:
+    """Where train, val and, if there is one, test lie.
+
+    Annotations are ``annotations/instances_SPLIT.json`` or ``instances_SPLIT2017.json``; images
+    lie in ``SPLIT2017/``, ``SPLIT/``, ``images/SPLIT/``, ``images/`` or the root, whichever holds
+    the first file that the annotations name.
+
+    Args:
+        root: the folder of the data set.
+        splits: instead of the usual layout ``{train: {annotations: FILE, images: FOLDER}, ...}``;
+            relative paths start at ``root``, and images may be left out.
+
+    Raises:
+        UserError: a folder or file is absent, or ``splits`` is not written that way.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder: name the folder of a data set in COCO format")
+    if splits is None:
+        annotations = {split: _annotation_file(root, split) for split in SPLITS}
+        given = {split: {"annotations": path} for split, path in annotations.items() if path}
+    else:
+        given = {split: _given(split, entry) for split, entry in splits.items()}
+        for split in SPLITS[:2]:
+            if split not in given:
+                raise UserError(f"splits lacks {split}: add {_example(split)}")
+    found = {}
+    for split in SPLITS:
+        if split in given:
+            path = root / given[split]["annotations"].expanduser()
+            if not path.is_file():
+                raise UserError(f"{path} does not exist: name the annotation file of {split}")
+            folder = given[split].get("images")
+            images = root / folder.expanduser() if folder else _image_folder(root, split, path)
+            found[split] = CocoFiles(path, images)
+    return found
+
+
+def check_coco(
+    root: Path,
+    splits: Mapping[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
+    masks: bool = False,
+) -> dict[str, CocoSplit]:
+    """Find and check train, val and, if there is one, test.
+
+    Raises:
+        UserError: as :func:`find_coco` and :func:`check_split`, or the splits' categories differ.
+    """
+    files = find_coco(root, splits)
+    found = {
+        split: check_split(each.annotations, each.images, classes, masks)
+        for split, each in files.items()
+    }
+    train = found["train"]
+    for split in found.values():
+        if split.classes != train.classes:
+            raise UserError(_difference(train, split))
+    return found
+
+
+def check_split(
+    annotation_file: Path,
+    image_folder: Path,
+    classes: Sequence[str] | None = None,
+    masks: bool = False,
+) -> CocoSplit:
+    """Read a split's annotations and check them and its images.
+
+    Boxes may leave the image by two pixels and be of no size, as some of COCO's are. All image
+    files must exist; the sizes of up to 1,000 of them are compared with the annotations.
+
+    Args:
+        annotation_file: a file such as ``instances_train2017.json``.
+        image_folder: the folder that its file names start at.
+        classes: the categories to learn; by default all.
+        masks: whether every annotation needs a segmentation.
+
+    Raises:
+        UserError: the file is no COCO file, contradicts itself, or its images are absent.
+    """
+    data, content = _read(annotation_file)
+    where = str(annotation_file)
+    categories = check_categories(where, content["categories"])
+    if classes is not None:
+        for name in classes:
+            if name not in categories.values():
+                raise unknown_name(f"category of {annotation_file}", name, categories.values())
+        categories = {id_: name for id_, name in categories.items() if name in set(classes)}
+        if not categories:
+            raise UserError("classes is empty: name the categories to learn, or leave it out")
+    sizes = check_images(where, content["images"])
+    boxes, has_masks = check_annotations(where, content, sizes, categories, masks)
+    names = [image["file_name"] for image in content["images"]]
+    file_sizes = _file_sizes(annotation_file, image_folder, names)
+    check_picture_sizes(
+        {image_folder / image["file_name"]: sizes[image["id"]] for image in content["images"]},
+        where,
+    )
+    digest = hashlib.sha256(data)
+    for name in sorted(file_sizes):
+        digest.update(f"{name}\t{file_sizes[name]}\n".encode())
+    return CocoSplit(
+        annotation_file=annotation_file,
+        image_folder=image_folder,
+        images=len(names),
+        boxes=boxes,
+        digest=digest.hexdigest(),
+        classes=tuple(categories.values()),
+        has_masks=has_masks,
+    )
+
+
+def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): name an annotation file in COCO format"
+        ) from error
+    try:
+        content = json.loads(data)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not JSON or is cut off ({error.msg} at line {error.lineno}, column "
+            f"{error.colno}): copy or write it again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not JSON in UTF-8: name an annotation file") from error
+    parts = ("images", "annotations", "categories")
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} is not in COCO format: it must be an object with {', '.join(parts)}"
+        )
+    for part in parts:
+        if not _is_list_of_objects(content.get(part)):
+            raise UserError(
+                f"{path} is not in COCO format: '{part}' must be a list of objects; "
+                "name an instances file"
+            )
+    return data, content
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _file_sizes(annotation_file: Path, folder: Path, names: list[str]) -> dict[str, int]:
+    """Bytes of each image; one listing a folder, as looking up every name is slow on a network."""
+    wanted: dict[str, set[str]] = {}
+    for name in names:
+        parent, _, base = name.rpartition("/")
+        wanted.setdefault(parent, set()).add(base)
+    found: dict[str, int] = {}
+    for parent, bases in wanted.items():
+        prefix = f"{parent}/" if parent else ""
+        if (folder / parent).is_dir():
+            with os.scandir(folder / parent) as entries:
+                found |= {prefix + e.name: e.stat().st_size for e in entries if e.name in bases}
+    absent = [name for name in names if name not in found]
+    if absent:
+        raise UserError(
+            f"{folder} lacks {absent[0]}, which {annotation_file} names, and {len(absent)} of "
+            f"{len(names)} images in all: complete it, or name the folder of the images"
+        )
+    return found
+
+
+def _annotation_file(root: Path, split: str) -> Path | None:
+    names = [f"annotations/instances_{split}{year}.json" for year in ("2017", "")]
+    for name in names:
+        if (root / name).is_file():
+            return Path(name)
+    if split == "test":
+        return None
+    raise UserError(
+        f"{root} has neither {names[0]} nor {names[1]}: name the folder that holds annotations/, "
+        f"or the files by splits: {_example(split)}"
+    )
+
+
+def _image_folder(root: Path, split: str, annotation_file: Path) -> Path:
+    candidates = [root / name for name in (f"{split}2017", split, f"images/{split}", "images", "")]
+    name = _first_file_name(annotation_file)
+    for folder in candidates:
+        if name is None or (folder / name).is_file():
+            return folder
+    raise UserError(
+        f"{annotation_file} names the image {name}, which is neither in {split}2017/, {split}/, "
+        f"images/{split}/, images/ nor {root} itself: name the folder by splits: {_example(split)}"
+    )
+
+
+def _first_file_name(path: Path) -> str | None:
+    """The first file name in the annotations, found without parsing up to 450 MB of them."""
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found = _FILE_NAME.search(data)
+            return json.loads(found.group(1)) if found else None
+
+
+def _given(split: str, entry: Any) -> dict[str, Path]:
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    keys = ("annotations", "images")
+    if not isinstance(entry, Mapping) or "annotations" not in entry:
+        raise UserError(f"splits: {split} must name its annotations: write {_example(split)}")
+    for key in entry:
+        if key not in keys:
+            raise unknown_name(f"option of the split {split}", key, keys)
+    return {key: Path(value) for key, value in entry.items()}
+
+
+def _example(split: str) -> str:
+    return f"{{{split}: {{annotations: FILE, images: FOLDER}}}}"
+
+
+def _difference(train: CocoSplit, other: CocoSplit) -> str:
+    files = f"{train.annotation_file} and {other.annotation_file}"
+    for have, lack in ((train, other), (other, train)):
+        for name in have.classes:
+            if name not in lack.classes:
+                return (
+                    f"{have.annotation_file} has the category {name}, which {lack.annotation_file} "
+                    "has not: give all splits the same categories"
+                )
+    return f"{files} list the same categories in another order: list them in the same order"

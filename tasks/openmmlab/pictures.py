@@ -1,0 +1,64 @@
+"""Sizes of picture files, read from their headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tasks.errors import UserError
+
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
+"""Exif orientations by a quarter turn, which swap width and height when the picture is loaded."""
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, as stored.
+
+    Raises:
+        UserError: the file is absent or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read as a picture: replace it") from error
+
+
+def check_picture_sizes(
+    sizes: Mapping[Path, tuple[int, int]], where: str, most: int = 1000
+) -> None:
+    """Compare the headers of pictures with what ``where`` says of them.
+
+    Args:
+        sizes: width and height by file.
+        where: the file that says so, for the message.
+        most: of more pictures only so many are opened, evenly spread.
+
+    Raises:
+        UserError: a picture cannot be read or has another size.
+    """
+    files = list(sizes)
+    for index in spread(len(files), most):
+        path, said = files[index], sizes[files[index]]
+        size = picture_size(path)
+        if size != said and not (size == said[::-1] and _is_turned(path)):
+            raise UserError(
+                f"{path} has {size[0]}x{size[1]} pixels, but {where} says {said[0]}x{said[1]}: "
+                "correct the annotations or replace the picture"
+            )
+
+
+def spread(count: int, most: int) -> list[int]:
+    """All indices below ``count``, or ``most`` of them, evenly spread and always the same."""
+    if count <= most:
+        return list(range(count))
+    return np.linspace(0, count - 1, most).round().astype(int).tolist()
+
+
+def _is_turned(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.getexif().get(_ORIENTATION) in _TURNED

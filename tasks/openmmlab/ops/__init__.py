@@ -8,5 +8,6 @@ one raises `NotImplementedError` that names it. A compiled mmcv keeps its own op
 from __future__ import annotations
 
 from tasks.openmmlab.ops.finder import install
+from tasks.openmmlab.ops.missing import missing_ops
 
-__all__ = ["install"]
+__all__ = ["install", "missing_ops"]

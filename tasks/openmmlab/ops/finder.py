@@ -16,12 +16,21 @@ EXTENSION = "mmcv._ext"
 
 # The function of `mmcv._ext`, and the module of this package that holds it under the same name.
 PROVIDED = {
-    "nms": "nms",
-    "softnms": "nms",
-    "roi_align_forward": "roi_align",
-    "roi_align_backward": "roi_align",
+    "deform_conv_backward_input": "deform_conv",
+    "deform_conv_backward_parameters": "deform_conv",
+    "deform_conv_forward": "deform_conv",
     "get_compiler_version": "info",
     "get_compiling_cuda_version": "info",
+    "modulated_deform_conv_backward": "deform_conv",
+    "modulated_deform_conv_forward": "deform_conv",
+    "ms_deform_attn_backward": "deform_attention",
+    "ms_deform_attn_forward": "deform_attention",
+    "nms": "nms",
+    "roi_align_backward": "roi_align",
+    "roi_align_forward": "roi_align",
+    "sigmoid_focal_loss_backward": "focal_loss",
+    "sigmoid_focal_loss_forward": "focal_loss",
+    "softnms": "nms",
 }
 
 
@@ -57,7 +66,7 @@ def not_provided(name: str) -> Callable[..., NoReturn]:
     return missing
 
 
-class _StandIn(ModuleType):
+class StandIn(ModuleType):
     """`mmcv._ext`: every public name is there, as mmcv's import-time checks ask."""
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
@@ -68,7 +77,7 @@ class _StandIn(ModuleType):
 
 class _StandInLoader(Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _StandIn(spec.name, "Stand-in for mmcv's compiled ops over torchvision's kernels.")
+        return StandIn(spec.name, "Stand-in for mmcv's compiled ops over torchvision's kernels.")
 
     def exec_module(self, module: ModuleType) -> None:
         for name, home in PROVIDED.items():

@@ -77,7 +77,8 @@ def softnms(
         width = (right[alive].clamp(max=right[best]) - left[alive].clamp(min=left[best])).clamp(0)
         height = (bottom[alive].clamp(max=bottom[best]) - top[alive].clamp(min=top[best])).clamp(0)
         inter = width * height
-        overlap = inter / (areas[best] + areas[alive] - inter)
+        # Two boxes without area overlap in nothing: 0 / 0 counts as 0.
+        overlap = (inter / (areas[best] + areas[alive] - inter)).nan_to_num(0)
         scores[alive] *= _weight(overlap, iou_threshold, sigma, method)
         alive = alive[scores[alive] >= min_score]
     return torch.tensor(kept, dtype=torch.long, device=boxes.device)

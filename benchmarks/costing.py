@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
+from torch import nn
 
 from benchmarks.building import Built
 from benchmarks.meters.latency import latency
 from benchmarks.meters.memory import explain_peak
+from benchmarks.meters.modes import forward
 from benchmarks.meters.operations import count_macs, count_train_flops
 from benchmarks.meters.parameters import disk_size, parameters
 from benchmarks.records import Measurement
@@ -63,14 +67,37 @@ def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
         Measurement("disk_size", disk_size(model)),
     ]
     example = built.task.example_input(1, built.device)
-    for metric, counting in (("macs", "plain"), ("macs@fvcore", "fvcore")):
+    counted = [
+        ("macs", model, "plain", built.task.forward),
+        ("macs@fvcore", model, "fvcore", built.task.forward),
+    ]
+    if built.task.backbone_is_part:
+        counted.append(("macs_backbone", model.backbone, "plain", forward))
+    for metric, network, counting, run in counted:
         try:
-            found.append(Measurement(metric, count_macs(model, example, counting)))
+            found.append(Measurement(metric, count_macs(network, example, counting, run)))
         except UserError as error:
             found.append(Measurement(metric, None, str(error)))
-    return found + latency(
-        model,
-        lambda size: built.task.example_input(size, built.device),
-        built.spec.latency_batch_sizes,
-        built.device,
-    )
+    return found + latencies(built, model)
+
+
+def latencies(built: Built, model: BaseModel) -> list[Measurement]:
+    """Latency of the whole inference and, where it is a part, of the backbone alone."""
+
+    def timed(network: nn.Module, run: Callable[..., object]) -> list[Measurement]:
+        return latency(
+            network,
+            lambda size: built.task.example_input(size, built.device),
+            built.spec.latency_batch_sizes,
+            built.device,
+            run=run,
+        )
+
+    found = timed(model, built.task.infer)
+    if built.task.backbone_is_part:
+        found += [
+            replace(m, metric=m.metric.replace("latency", "latency_backbone"))
+            for m in timed(model.backbone, forward)
+            if m.metric.startswith("latency")
+        ]
+    return found

@@ -113,7 +113,10 @@ def fingerprint(built: Built) -> dict[str, Any]:
             "harness": code_fingerprint([here / name for name in DECIDING_CODE]),
         },
         "data": built.task.fingerprint(),
-        "versions": {"python": platform.python_version(), **package_versions()},
+        "versions": {
+            "python": platform.python_version(),
+            **package_versions((*DECIDING_PACKAGES, *built.task.packages)),
+        },
         "device": describe_device(built.device)["name"],
         "threads": torch.get_num_threads(),
     }

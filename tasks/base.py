@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import abc
+import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import torch
     from mmengine.model import BaseModel
+    from torch import nn
 
 from tasks.registry import Registry
 
@@ -57,6 +61,19 @@ class Recipe:
     compile: bool = False
 
 
+@dataclass(frozen=True)
+class Score:
+    """A value of a task's metric with a note, or None with the reason why there is none."""
+
+    value: float | None
+    note: str = ""
+
+
+def as_score(value: float | Score) -> Score:
+    """A plain value as a score without a note."""
+    return value if isinstance(value, Score) else Score(value)
+
+
 class Task(abc.ABC):
     """One data set, one model family and how they are trained and judged.
 
@@ -69,9 +86,15 @@ class Task(abc.ABC):
     """``classification``, ``detection`` or ``segmentation``."""
     headline: ClassVar[str]
     """The metric that validation selects by (higher is better)."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions, besides those of every run, whose version can change a number."""
+    backbone_is_part: ClassVar[bool] = False
+    """Whether the model has more than its backbone: then the backbone is costed apart too."""
     dataset: str
     arch: str
     recipe: Recipe
+    val_is_test: bool = False
+    """Whether the data set has no test split of its own, so that ``val`` serves as both."""
 
     @abc.abstractmethod
     def check(self) -> None:
@@ -94,8 +117,15 @@ class Task(abc.ABC):
         """The augmented training batches."""
 
     @abc.abstractmethod
-    def evaluate(self, model: BaseModel, split: str, device: torch.device) -> Mapping[str, float]:
+    def evaluate(
+        self, model: BaseModel, split: str, device: torch.device
+    ) -> Mapping[str, float | Score]:
         """Metrics by name (units as in ``benchmarks.records.METRICS``) on ``val`` or ``test``."""
+
+    def judge(self, model: BaseModel, split: str, device: torch.device) -> float:
+        """The headline metric; nan where the split cannot give it."""
+        value = as_score(self.evaluate(model, split, device)[self.headline]).value
+        return math.nan if value is None else value
 
     @abc.abstractmethod
     def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:
@@ -103,8 +133,22 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:
-        """An input batch for costing: ``model(x, mode="tensor")`` must take it."""
+        """An input batch for costing, as :meth:`forward` takes it."""
 
     @abc.abstractmethod
     def train_samples(self) -> int:
         """Images in an epoch of training."""
+
+    def forward(self, model: nn.Module, inputs: torch.Tensor) -> object:
+        """The pass whose operations are counted: the network on :meth:`example_input`."""
+        return model(inputs, mode="tensor")
+
+    def infer(self, model: nn.Module, inputs: torch.Tensor) -> object:
+        """The pass whose latency is measured: a whole inference, post-processing included."""
+        return self.forward(model, inputs)
+
+
+def data_folder(data_root: str | None) -> Path:
+    """The folder of all data sets: ``data_root``, $DEPTHBENCH_DATA, or ~/.cache/depthbench."""
+    root = data_root or os.environ.get("DEPTHBENCH_DATA") or "~/.cache/depthbench"
+    return Path(root).expanduser()

@@ -58,7 +58,7 @@ def deployed(run: Run) -> dict[str, dict[str, float]]:
         name: {
             "params_inference": parameters(network).stored,
             "macs": count_macs(network, task.example_input(1, device)),
-            task.headline: task.evaluate(network, "test", device)[task.headline],
+            task.headline: task.judge(network, "test", device),
         }
         for name, network in run.variants().items()
     }

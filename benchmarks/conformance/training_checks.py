@@ -50,8 +50,7 @@ def best_variant(run: Run) -> tuple[str, float]:
     """The deployable network with the best test accuracy."""
     task, device = run.built.task, run.built.device
     accuracy = {
-        name: task.evaluate(network, "test", device)[task.headline]
-        for name, network in run.variants().items()
+        name: task.judge(network, "test", device) for name, network in run.variants().items()
     }
     best = max(accuracy, key=lambda name: accuracy[name])
     return best, accuracy[best]

@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from benchmarks.meters.session import RunMeters
 from benchmarks.training.state import PhaseState
 from methods.base import Phase
-from tasks.base import Task
+from tasks.base import Task, as_score
 from tasks.errors import UserError
 
 Report = Callable[[dict[str, Any]], None]
@@ -119,14 +119,14 @@ class ValidationHook(Hook):
                 f"'{self._phase.name}': lower the learning rate or clip the gradient"
             )
         with self._meters.window("evaluate"):
-            metrics = self._task.evaluate(runner.model, "val", self._device)
+            scores = self._task.evaluate(runner.model, "val", self._device)
         point = {
             "epoch": runner.epoch + 1,
             "step": runner.iter,
             "seconds": self._meters.train_seconds(),
             "lr": runner.optim_wrapper.get_lr()["lr"][0],
             **({} if loss is None else {"train_loss": loss}),
-            **metrics,
+            **{name: as_score(score).value for name, score in scores.items()},
         }
         self._state.add(self._phase.name, point, self._task.headline, runner.model)
         self._report({"event": "metric", "phase": self._phase.name, **point})

@@ -189,6 +189,9 @@ class PhaseRunner(Runner):
         kwargs["map_location"] = "cpu"
         super().resume(filename, **kwargs)
 
+    def _init_model_weights(self) -> None:
+        """Draw nothing: the task drew the weights, and methods may have changed them since."""
+
     def dump_config(self) -> None:
         """Write nothing: the run's manifest holds the whole specification."""
 

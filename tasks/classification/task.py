@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -14,7 +12,7 @@ import numpy as np
 import torch
 from mmengine.model import BaseModel
 
-from tasks.base import TASKS, BatchSource, Task
+from tasks.base import TASKS, BatchSource, Task, data_folder
 from tasks.classification.classifier import Classifier
 from tasks.classification.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from tasks.classification.evaluation import predict
@@ -24,6 +22,7 @@ from tasks.classification.recipes import default_recipe
 from tasks.classification.registry import DATASETS
 from tasks.classification.splits import ArraySplit
 from tasks.errors import UserError, unknown_name
+from tasks.options import label, named
 from tasks.registry import build
 
 _EVALUATION_BATCH = 500
@@ -88,18 +87,17 @@ class ClassificationTask(Task):
             raise unknown_name("split", split, _SPLITS)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing must be from 0 to below 1, not {label_smoothing}")
-        name, options = _named("dataset", dataset)
+        name, options = named("dataset", dataset)
         self.dataset = str(options.pop("label", name))
         options |= {
             key: value
             for key, value in (("image_size", image_size), ("workers", workers))
             if value is not None
         }
-        root = data_root or os.environ.get("DEPTHBENCH_DATA") or "~/.cache/depthbench"
-        options["data_root"] = Path(root).expanduser()
+        options["data_root"] = data_folder(data_root)
         self._data = build(f"data set {name}", DATASETS.get(name), options)
-        self._network, self._network_options = _named("arch", arch)
-        self.arch = _label(self._network, self._network_options)
+        self._network, self._network_options = named("arch", arch)
+        self.arch = label(self._network, self._network_options)
         self.recipe = default_recipe(name, self._network)
         self._val_size = val_size
         self._val_fraction = val_fraction
@@ -152,7 +150,7 @@ class ClassificationTask(Task):
         """
         name, options = self._network, self._network_options
         if arch is not None:
-            name, options = _named("arch", arch)
+            name, options = named("arch", arch)
         data = self._data
         backbone = build_backbone(name, data.classes, data.channels, data.size, options)
         return Classifier(backbone, self._label_smoothing)
@@ -256,17 +254,3 @@ def split_indices(
     if rule == "random":
         order = np.random.default_rng(seed).permutation(images)
     return np.sort(order[: images - held_out]), np.sort(order[images - held_out :])
-
-
-def _named(option: str, value: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    if isinstance(value, str):
-        return value, {}
-    options = dict(value)
-    if "name" not in options:
-        raise UserError(f"{option} needs a name: write {option}: NAME or {option}: {{name: NAME}}")
-    return str(options.pop("name")), options
-
-
-def _label(name: str, options: Mapping[str, Any]) -> str:
-    inner = ", ".join(f"{key}={value}" for key, value in options.items())
-    return f"{name}({inner})" if inner else name

@@ -1,0 +1,36 @@
+"""Options that name something and may change it: ``resnet18`` or ``{name: resnet18, width: 8}``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tasks.errors import UserError, unknown_name
+
+
+def named(option: str, value: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name, and what comes with it.
+
+    Raises:
+        UserError: a mapping without a name.
+    """
+    if isinstance(value, str):
+        return value, {}
+    rest = dict(value)
+    if "name" not in rest:
+        raise UserError(f"{option} needs a name: write {option}: NAME or {option}: {{name: NAME}}")
+    return str(rest.pop("name")), rest
+
+
+def label(name: str, options: Mapping[str, Any]) -> str:
+    """``resnet18(width=8)``: what tables call it."""
+    inner = ", ".join(f"{key}={value}" for key, value in options.items())
+    return f"{name}({inner})" if inner else name
+
+
+def check_options(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ``UserError`` for the first given key that is not known."""
+    known = list(known)
+    for key in given:
+        if key not in known:
+            raise unknown_name(kind, key, known)

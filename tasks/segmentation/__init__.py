@@ -1,0 +1,1 @@
+"""Semantic segmentation on data in the Cityscapes layout, through mmsegmentation."""

@@ -1,0 +1,59 @@
+"""A few values over seeds: mean, sample standard deviation, geometric mean, an interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from tasks.errors import UserError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A closed interval, in the unit of the values that it was made of."""
+
+    low: float
+    high: float
+
+    def contains(self, value: float) -> bool:
+        """Whether ``value`` lies in it, ends included."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Sample:
+    """``std`` is the sample standard deviation (n - 1); None of a single value."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def describe(values: Collection[float]) -> Sample:
+    """Mean, sample standard deviation and number of values.
+
+    Args:
+        values: n >= 1 finite numbers. Equal values have a deviation of exactly 0.
+
+    Raises:
+        UserError: there is no value.
+    """
+    n = len(values)
+    if n == 0:
+        raise UserError("a mean needs at least one value: give one")
+    if min(values) == max(values):
+        return Sample(next(iter(values)), 0.0 if n > 1 else None, n)
+    mean = math.fsum(values) / n
+    return Sample(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1)), n)
+
+
+def geometric_mean(values: Collection[float]) -> float:
+    """Geometric mean of n >= 1 positive numbers: the mean of ratios.
+
+    Raises:
+        UserError: there is no value, or one is not positive.
+    """
+    if not values or min(values) <= 0:
+        raise UserError("a geometric mean needs positive values: leave out zeros and negatives")
+    return math.exp(math.fsum(map(math.log, values)) / len(values))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.records import FAILED, OK, Metric, Row, metric_info
+from benchmarks.statistics.samples import describe, geometric_mean
 from tasks.errors import UserError
 
 _Group = tuple[str, str, str, str]
@@ -247,10 +247,11 @@ def _cell(values: Mapping[int, float | str], base: Mapping[int, float | str]) ->
         if seed in numbers and isinstance(other, float | int) and other > 0
     ]
     positive = bool(ratios) and min(ratios) > 0
+    sample = describe(numbers.values())
     return Cell(
-        mean=statistics.fmean(numbers.values()),
-        sd=statistics.stdev(numbers.values()) if len(numbers) > 1 else None,
-        n=len(numbers),
-        ratio=statistics.geometric_mean(ratios) if positive else None,
+        mean=sample.mean,
+        sd=sample.std,
+        n=sample.n,
+        ratio=geometric_mean(ratios) if positive else None,
         reasons=reasons,
     )

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.claims import EXACT, ON_HARDWARE, Claim
+from benchmarks.statistics.equivalence import CONTRADICTED, REPRODUCED
 from benchmarks.verify.cautions import NOT_COMPARABLE, NOT_RUN, caution
 from benchmarks.verify.quantity import PLAIN, Quantity
 from methods.base import METHODS
 from tasks.base import TASKS
-
-REPRODUCED = "reproduced"
-CONTRADICTED = "contradicted"
 
 PAPERS = {
     "adn": "benchmarks.verify.adn",

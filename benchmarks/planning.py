@@ -6,7 +6,7 @@ import itertools
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from benchmarks.identity import code_fingerprint, run_id
 from benchmarks.meters.device import describe_device
 from benchmarks.spec import RunSpec
 from benchmarks.training.optim import optim_wrapper_config
+from tasks.base import BatchSource
 from tasks.errors import UserError
 
 DECIDING_PACKAGES = ("torch", "torchvision", "mmengine", "numpy")
@@ -42,6 +43,7 @@ def plan_runs(
     specs: Sequence[dict[str, Any]],
     report: Callable[[dict[str, Any]], None],
     estimate: bool = False,
+    finished: Container[str] = (),
 ) -> list[dict[str, Any]]:
     """Build every distinct task and method once, and give each run its id.
 
@@ -49,16 +51,18 @@ def plan_runs(
         specs: run specifications as mappings.
         report: takes ``{"event": "planned", "done": n, "of": n}``.
         estimate: time a few training steps for each distinct run.
+        finished: ids of runs that nothing is tried or timed for.
 
     Returns:
         One mapping a run: ``run_id``, ``label``, ``spec``, ``fingerprint``, ``headline``,
-        ``dataset``, ``arch``, ``steps`` (batches), ``batches_per_epoch`` and ``seconds`` (the
-        estimate, or None).
+        ``task`` (its family), ``dataset``, ``arch``, ``steps`` (batches), ``batches_per_epoch``
+        and ``seconds`` (the estimate, or None).
 
     Raises:
         UserError: a run cannot work; nothing has been trained yet.
     """
-    checked: dict[str, tuple[Built, dict[str, Any], float | None]] = {}
+    checked: dict[str, tuple[Built, dict[str, Any], BatchSource]] = {}
+    tried: dict[str, float | None] = {}
     taken: dict[tuple[Any, ...], int] = {}
     plans = []
     for number, mapping in enumerate(specs, 1):
@@ -66,22 +70,26 @@ def plan_runs(
         key = repr({**mapping, "seed": None})
         if key not in checked:
             built = build_run(spec)
-            seconds = trial(built, estimate)
-            checked[key] = (built, fingerprint(built), seconds)
-        built, facts, seconds = checked[key]
-        batches = built.task.train_samples() // built.recipe.batch_size or 1
-        steps = total_batches(built, batches)
+            source = built.task.batches(built.recipe.batch_size, spec.seed, built.device)
+            checked[key] = (built, fingerprint(built), source)
+        built, facts, source = checked[key]
+        identity = run_id(spec, facts, built.task.dataset)
+        if key not in tried and identity not in finished:
+            tried[key] = trial(built, source, estimate)
+        seconds = tried.get(key)
+        steps = total_batches(built, len(source))
         plans.append(
             {
-                "run_id": run_id(spec, facts, built.task.dataset),
+                "run_id": identity,
                 "label": built.label,
                 "spec": mapping,
                 "fingerprint": facts,
                 "headline": built.task.headline,
+                "task": built.task.family,
                 "dataset": built.task.dataset,
                 "arch": built.task.arch,
                 "steps": steps,
-                "batches_per_epoch": batches,
+                "batches_per_epoch": len(source),
                 "seconds": None if seconds is None else seconds * steps,
             }
         )
@@ -143,7 +151,7 @@ def package_versions(names: Sequence[str] = DECIDING_PACKAGES) -> dict[str, str]
     return found
 
 
-def trial(built: Built, measure: bool) -> float | None:
+def trial(built: Built, source: BatchSource, measure: bool) -> float | None:
     """Prepare the model once, so that what a method refuses is refused now.
 
     Returns:
@@ -156,7 +164,6 @@ def trial(built: Built, measure: bool) -> float | None:
     model = model.to(built.device)
     config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
     wrapper = build_optim_wrapper(model, config)
-    source = built.task.batches(built.recipe.batch_size, built.spec.seed, built.device)
     model.train()
     seconds = []
     for batch in itertools.islice(itertools.cycle(source.epoch(0)), 4):

@@ -23,7 +23,7 @@ from benchmarks.meters.modes import evaluating
 from benchmarks.meters.session import RunMeters
 from benchmarks.records import Measurement, Row, declare_metric
 from benchmarks.spec import RunSpec
-from benchmarks.store import read_manifest, write_finished_run
+from benchmarks.store import RUNNING, read_manifest, write_finished_run
 from benchmarks.training.hooks import Report
 from benchmarks.training.session import TrainingSession
 from benchmarks.training.state import PhaseState
@@ -64,11 +64,8 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         "created": now(),
     }
 
-    def save(status: str, **more: Any) -> None:
-        manifest.update(status=status, segments=segments.listed(), **more)
-        write_json_atomic(folder / "manifest.json", manifest)
-
-    save("running")
+    started = {**manifest, "status": RUNNING, "segments": segments.listed()}
+    write_json_atomic(folder / "manifest.json", started)
     meters = RunMeters(built.device)
     model = prepared_model(built, lambda text: report({"event": "note", "text": text}))
     session = TrainingSession(

@@ -154,6 +154,11 @@ class Store:
         """Whether the run need not be run again."""
         return self.state(run_id) == FINISHED
 
+    def finished_runs(self) -> frozenset[str]:
+        """Ids of all runs here that need not be run again, of whatever plan."""
+        folders = (self.path / "runs").glob("*")
+        return frozenset(folder.name for folder in folders if self.is_finished(folder.name))
+
     def open_run(self, run_id: str) -> Path:
         """The folder for a run that is about to start or to go on.
 

@@ -65,7 +65,8 @@ class Phase:
     epochs: int | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Changes to the recipe for this phase, as a suite file writes them:
-    ``{"optimizer": {"lr": 0.001}, "schedule": []}``."""
+    ``{"optimizer": {"lr": 0.001}, "schedule": []}``. What is set up once for the whole run cannot
+    be among them: ``batch_size``, ``channels_last`` and ``compile``."""
     stop: Callable[[Sequence[Mapping[str, float]]], bool] | None = None
     """Asked after each validation, with the phase's curve so far: end the phase now?"""
     keep: bool = False

@@ -73,6 +73,8 @@ def run(
                         lambda event: status.update(
                             f"checking the runs: {event['done']} of {event['of']}"
                         ),
+                        # A dry run times every run; else only what is left to do is worth it.
+                        frozenset() if dry_run else store.finished_runs(),
                     )
                 if dry_run:
                     print_plan(jobs, store, as_json)

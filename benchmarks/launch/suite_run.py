@@ -57,7 +57,7 @@ class Job:
         return Row(
             suite=spec["suite"],
             run_id=self.run_id,
-            task=spec["task"],
+            task=self.planned["task"],
             dataset=self.planned["dataset"],
             arch=self.planned["arch"],
             method=self.label,
@@ -124,15 +124,25 @@ def read_suite_file(server: ForkServer, name: str, method_file: Path | None) -> 
 
 
 def plan_suite(
-    server: ForkServer, suite: Suite, on_event: Callable[[dict[str, Any]], None] | None = None
+    server: ForkServer,
+    suite: Suite,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+    finished: frozenset[str] = frozenset(),
 ) -> list[Job]:
     """Check, name and estimate every run of a suite in a process of its own.
+
+    Args:
+        server: gives the process.
+        suite: what to plan.
+        on_event: takes ``planned`` events.
+        finished: ids of runs that need no estimate.
 
     Raises:
         UserError: one of them cannot work; nothing has been trained.
     """
     specs = suite.specs()
-    planned = _checked(server, _plan, [spec.to_dict() for spec in specs], on_event=on_event)
+    mappings = [spec.to_dict() for spec in specs]
+    planned = _checked(server, _plan, mappings, finished, on_event=on_event)
     base = suite.baseline_method
     return [
         Job(
@@ -267,8 +277,10 @@ def _load(name: str, method_file: Path, report: Callable[..., None]) -> Suite:
     return load_suite(name, method_file)
 
 
-def _plan(specs: list[dict[str, Any]], report: Callable[..., None]) -> list[dict[str, Any]]:
+def _plan(
+    specs: list[dict[str, Any]], finished: frozenset[str], report: Callable[..., None]
+) -> list[dict[str, Any]]:
     # Imported in the child alone: the parent stays free of torch.
     from benchmarks.planning import plan_runs
 
-    return plan_runs(specs, report, estimate=True)
+    return plan_runs(specs, report, estimate=True, finished=finished)

@@ -26,6 +26,7 @@ from benchmarks.training.runner import PhaseRunner
 from benchmarks.training.state import PhaseState
 from methods.base import Method, Phase
 from tasks.base import BatchSource, Recipe, Task
+from tasks.errors import UserError
 
 log = logging.getLogger("depthbench")
 
@@ -113,7 +114,7 @@ class TrainingSession:
     def _run_phase(self, phase: Phase, source: BatchSource, left: int, resuming: bool) -> Any:
         planned = max(1, round(phase.share * self.steps))
         steps = min(left, planned if phase.epochs is None else phase.epochs * len(source))
-        recipe = merge_recipe(self.recipe, phase.changes)
+        recipe = phase_recipe(self.recipe, phase)
         config = optim_wrapper_config(recipe, self.method.paramwise, self.device)
         if not resuming:
             self.state.begin(phase.name)
@@ -174,6 +175,21 @@ class TrainingSession:
                 draft,
             )
             draft.replace(self.checkpoint)
+
+
+def phase_recipe(recipe: Recipe, phase: Phase) -> Recipe:
+    """The run's recipe with the changes of a phase.
+
+    Raises:
+        UserError: a change is no field of a recipe, or one that is set up once for the whole run.
+    """
+    for name in phase.changes:
+        if name in ("batch_size", "channels_last", "compile"):
+            raise UserError(
+                f"phase '{phase.name}' changes {name}, which stays the same for the whole run: "
+                "set it in the suite's recipe instead"
+            )
+    return merge_recipe(recipe, phase.changes)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

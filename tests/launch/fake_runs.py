@@ -66,6 +66,7 @@ def plan_runs(specs, report, estimate=False):
             "spec": spec,
             "fingerprint": {},
             "headline": "top1",
+            "task": "classification",
             "dataset": "digits",
             "arch": "resnet8",
             "steps": 4,
@@ -75,6 +76,6 @@ def plan_runs(specs, report, estimate=False):
     ]
 
 
-def plan(specs, report):
+def plan(specs, finished, report):
     """What a suite's planning process calls."""
     return plan_runs(specs, report, estimate=True)

@@ -24,7 +24,7 @@ def server():
 
 def make_suite(methods: dict[str, dict], seeds=(0,)) -> Suite:
     entries = tuple(MethodEntry("plain", options, label) for label, options in methods.items())
-    return Suite("fake", (TaskEntry("classification"),), entries, Budget(1, "epochs"), seeds=seeds)
+    return Suite("fake", (TaskEntry("my_digits"),), entries, Budget(1, "epochs"), seeds=seeds)
 
 
 class Recorder(Observer):
@@ -112,6 +112,7 @@ def test_a_failing_run_becomes_a_row_and_the_rest_goes_on(drive, act, reason):
     ]
     bad = rows[1]
     assert (bad.metric, bad.value, bad.reason) == ("top1", None, reason)
+    assert {row.task for row in rows} == {"classification"}, "the family, not the suite's name"
     assert [outcome.reason for outcome in driver.failures()] == [reason]
     assert driver.finished() == 2
     manifest = driver._store.manifest("bad-0")
@@ -183,7 +184,7 @@ def test_the_plan_says_which_runs_are_the_baseline_s(server, monkeypatch):
     monkeypatch.setattr(
         server,
         "call",
-        lambda function, specs, on_event, log: fake_runs.plan_runs(specs, print),
+        lambda function, specs, finished, on_event, log: fake_runs.plan_runs(specs, print),
     )
     suite = make_suite({"a": {}, "b": {"gives": {"full": 1.0}}}, seeds=(0, 1))
     assert [job.baseline for job in plan_suite(server, suite)] == [True, False, True, False]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from training.training_helpers import digits, session
 
 from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
-from methods.base import Method
+from methods.base import Method, Phase
 from tasks.errors import UserError
 
 
@@ -129,3 +129,13 @@ def test_float16_needs_a_gpu():
         optim_wrapper_config(
             recipe.__class__(8, recipe.optimizer, amp="float16"), {}, torch.device("cpu")
         )
+
+
+@pytest.mark.parametrize("field", ["batch_size", "channels_last", "compile"])
+def test_a_phase_cannot_change_what_is_set_up_once(tmp_path, field):
+    class Changing(Plain):
+        def phases(self, model):
+            yield Phase("fine_tune", changes={field: 1})
+
+    with pytest.raises(UserError, match=f"phase 'fine_tune' changes {field}, .*suite's recipe"):
+        session(tmp_path, Changing(), 3).run()

@@ -152,10 +152,10 @@ def _boxes(
 def _column(where: str, annotations: list[dict[str, Any]], key: str) -> np.ndarray:
     """Finite numbers under ``key``; all annotations at once, as COCO has 860,000."""
     try:
-        values = np.array([each[key] for each in annotations], np.float64)
-        if np.isfinite(values).all():
-            return values
-    except (TypeError, ValueError):
+        values = np.array([each[key] for each in annotations])
+        if values.dtype.kind in "iuf" and np.isfinite(values).all():
+            return values.astype(np.float64)
+    except ValueError:
         pass
     for each in annotations:
         value = each[key]

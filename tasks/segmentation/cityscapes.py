@@ -145,9 +145,9 @@ def check_split(
         labels |= _labels(mask_folder / masks[index], classes)
     digest = hashlib.sha256()
     for image, mask in zip(images, masks, strict=True):
-        size = (image_folder / image).stat().st_size
+        length = (image_folder / image).stat().st_size
         content = hashlib.sha256((mask_folder / mask).read_bytes()).hexdigest()
-        digest.update(f"{image}\t{size}\t{mask}\t{content}\n".encode())
+        digest.update(f"{image}\t{length}\t{mask}\t{content}\n".encode())
     return CityscapesSplit(
         image_folder=image_folder,
         mask_folder=mask_folder,

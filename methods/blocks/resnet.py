@@ -16,6 +16,8 @@ from torch import nn
 from methods.blocks.view import BlockView, Parts, build_view, register_view
 
 _STAGE = re.compile(r"layer\d+")
+_OTHER_STAGE = re.compile(r"stage\d+")
+"""An HRNet calls its first stage ``layer1`` and goes on with ``stage2``, which holds branches."""
 _SHORTCUTS = ("downsample", "shortcut")
 
 
@@ -24,7 +26,12 @@ def _stage_names(backbone: nn.Module) -> list[str]:
     return sorted(names, key=lambda name: int(name[len("layer") :]))
 
 
-@register_view(lambda backbone: bool(_stage_names(backbone)))
+def _is_resnet(backbone: nn.Module) -> bool:
+    others = any(_OTHER_STAGE.fullmatch(name) for name, _ in backbone.named_children())
+    return bool(_stage_names(backbone)) and not others
+
+
+@register_view(_is_resnet)
 def resnet_view(backbone: nn.Module) -> BlockView:
     """Stages are ``layer1``, ``layer2``, ...; blocks their children."""
     stages = []

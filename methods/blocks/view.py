@@ -58,6 +58,9 @@ class Block:
     parent: nn.Module = field(repr=False)
     key: str
     parts: Parts = field(repr=False)
+    frozen: bool = False
+    """The backbone keeps the block's stage as it is (``frozen_stages`` of mmdet and mmseg): each
+    ``train()`` puts whatever stands there in evaluation mode and takes its gradients."""
 
     @property
     def module(self) -> nn.Module:
@@ -245,11 +248,13 @@ def build_view(
     """
     found: list[list[Block]] = []
     number = 0
+    frozen_stages = getattr(backbone, "frozen_stages", 0)
     for index, places in enumerate(stages, start=1):
         found.append([])
         for parent, key in places:
             parts = parts_of(parent.get_submodule(key), describe, backbone)
             if parts is not None:
                 number += 1
-                found[-1].append(Block(number, index, parent, key, parts))
+                frozen = index <= frozen_stages
+                found[-1].append(Block(number, index, parent, key, parts, frozen))
     return BlockView(backbone, found)

@@ -276,22 +276,3 @@ def test_a_view_can_be_registered_for_a_class():
 
     register_view(RegisteredChain)(chain_view)
     assert len(block_view(RegisteredChain())) == 2
-
-
-@pytest.mark.parametrize(
-    ("backbone", "options", "kind", "widths"),
-    [
-        ("resnet.ResNet", {"depth": 50}, "bottleneck", [256, 512, 1024, 2048]),
-        ("swin.SwinTransformer", {"depths": (2, 2, 2, 2)}, "swin", [96, 192, 384, 768]),
-    ],
-)
-def test_openmmlab_backbones_have_a_view(backbone, options, kind, widths):
-    file, name = backbone.split(".")
-    module = pytest.importorskip(f"mmdet.models.backbones.{file}")
-    network = getattr(module, name)(**options)
-    network.eval()  # which returns nothing in mmdet
-    view = block_view(network)
-    assert {block.kind for block in view} == {kind}
-    assert [stage[-1].out_channels for stage in view.stages] == widths
-    view.blocks[-1].drop()
-    assert network(torch.rand(1, 3, 64, 64))[-1].shape == (1, widths[-1], 2, 2)

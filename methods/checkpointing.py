@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from methods.base import METHODS, Method
-from methods.blocks import block_view
+from methods.blocks import BlockView, block_view
 from tasks.errors import UserError
 
 
@@ -22,7 +24,8 @@ class Checkpointing(Method):
     """Activations inside blocks thrown away in the forward pass and computed again for backward.
 
     A segment of consecutive blocks keeps its input alone. Outputs, gradients and running
-    statistics are those of plain training; evaluation is untouched.
+    statistics are those of plain training; evaluation is untouched. Where the network has this as
+    an option of its own (``with_cp``), that is switched off.
 
     Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4.
 
@@ -45,24 +48,35 @@ class Checkpointing(Method):
             )
 
     def prepare(self, model: BaseModel) -> BaseModel:
-        """Give the containers of blocks a forward that checkpoints, in place.
+        """Give the containers of blocks, or the blocks, a forward that checkpoints, in place.
 
         Raises:
-            UserError: the blocks do not hang in ``nn.Sequential`` containers.
+            UserError: blocks in a plain list were to make segments of several.
         """
-        for parent, segments in self._segments(model).items():
-            if not isinstance(parent, nn.Sequential):
+        view = block_view(model)
+        for block in view:
+            if getattr(block.module, "with_cp", False):
+                block.module.with_cp = False
+        for parent, segments in self._segments(view).items():
+            if isinstance(parent, nn.Sequential):
+                parent.forward = SegmentedForward(parent, segments)
+                continue
+            if self.every > 1:
+                # What calls the blocks of a list one by one cannot be made to call a segment.
                 raise UserError(
-                    "checkpointing needs blocks that hang in an nn.Sequential, not in a "
-                    f"{type(parent).__name__}; use the network's own option (with_cp) instead"
+                    f"checkpointing: every={self.every} needs blocks in an nn.Sequential, and "
+                    f"those of {type(view.backbone).__name__} hang in a {type(parent).__name__}; "
+                    "use every=1"
                 )
-            parent.forward = SegmentedForward(parent, segments)
+            for (key,) in segments:
+                block = parent.get_submodule(key)
+                block.forward = CheckpointedForward(block)
         return model
 
-    def _segments(self, model: BaseModel) -> dict[nn.Module, list[list[str]]]:
+    def _segments(self, view: BlockView) -> dict[nn.Module, list[list[str]]]:
         """Container to the keys of its blocks, segment by segment."""
         segments: dict[nn.Module, list[list[str]]] = {}
-        for stage in block_view(model).stages:
+        for stage in view.stages:
             for parent, run in groupby(stage, key=lambda block: block.parent):
                 keys = [block.key for block in run]
                 children = list(parent._modules)
@@ -95,22 +109,46 @@ class SegmentedForward:
         inside = {key for keys in self.segments for key in keys}
         for key, child in children.items():
             if key in starts:
-                x = recomputed([children[key] for key in starts[key]], x)
+                segment = [children[key] for key in starts[key]]
+                x = recomputed(in_turn(segment), segment, x)
             elif key not in inside:
                 x = child(x)
         return x
 
 
-def recomputed(segment: list[nn.Module], x: Tensor) -> Tensor:
-    """Run ``x`` through the modules, keeping only ``x`` for the backward pass."""
+@dataclass
+class CheckpointedForward:
+    """The forward of a checkpointed block that hangs in a plain list; see `SegmentedForward`."""
+
+    block: nn.Module
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """What the block gives for ``x`` and whatever else it is called with."""
+
+        def plain(x: Tensor) -> Tensor:
+            return type(self.block).forward(self.block, x, *args, **kwargs)
+
+        if not (self.block.training and torch.is_grad_enabled()):
+            return plain(x)
+        return recomputed(plain, [self.block], x)
+
+
+def in_turn(segment: list[nn.Module]) -> Callable[[Tensor], Tensor]:
+    """A function that runs its argument through the modules."""
 
     def run(x: Tensor) -> Tensor:
         for module in segment:
             x = module(x)
         return x
 
+    return run
+
+
+def recomputed(run: Callable[[Tensor], Tensor], modules: list[nn.Module], x: Tensor) -> Tensor:
+    """``run(x)``, which uses ``modules``, keeping only ``x`` for the backward pass."""
+
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), RunningStatisticsKept(segment)
+        return nullcontext(), RunningStatisticsKept(modules)
 
     return checkpoint(run, x, use_reentrant=False, context_fn=contexts)
 

@@ -133,11 +133,35 @@ def test_a_segment_of_no_whole_number_of_blocks_is_refused(every):
         Checkpointing(every=every)
 
 
-def test_blocks_in_a_plain_list_are_refused():
-    class Listed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer1 = nn.ModuleList(build("cifar").backbone.layer1)
+class Listed(nn.Module):
+    """The first stage of a network, called block by block."""
 
-    with pytest.raises(UserError, match=r"not in a ModuleList; .*with_cp"):
-        Checkpointing().prepare(Listed())
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.layer1 = nn.ModuleList(network.layer1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.layer1:
+            x = block(x)
+        return x
+
+
+def test_blocks_in_a_plain_list_are_checkpointed_one_by_one():
+    plain = Listed(build("cifar").backbone).train()
+    model = Checkpointing().prepare(copy.deepcopy(plain))
+    calls = []
+    for block in model.layer1:
+        block.conv1.register_forward_hook(lambda *_: calls.append(1))
+    images = torch.rand(2, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+    for network in (model, plain):
+        network(images).square().sum().backward()
+    assert len(calls) == 2 * len(model.layer1)
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+    for key, theirs in plain.state_dict().items():
+        assert torch.equal(model.state_dict()[key], theirs), key
+
+
+def test_longer_segments_of_a_plain_list_are_refused():
+    with pytest.raises(UserError, match=r"every=2 .*hang in a ModuleList; use every=1"):
+        Checkpointing(every=2).prepare(Listed(build("cifar").backbone))

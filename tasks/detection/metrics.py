@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.evaluation.metrics import coco_metric
+from pycocotools.cocoeval import Params
 
 from tasks.base import Score
 
 KINDS = {"bbox": "box_ap", "segm": "mask_ap"}
+AREAS = dict(zip(Params().areaRngLbl, Params().areaRng, strict=True))
+"""COCO's sizes as (least, most) pixels."""
 SUFFIXES = ("", "50", "75", "_small", "_medium", "_large")
 """What the first six of COCO's summary statistics add to the metric's name."""
 
@@ -42,20 +45,33 @@ def average_precision(
         images += len(samples)
     with _summaries() as summaries:
         metric.evaluate(images)
-    found: dict[str, float | Score] = {}
-    for kind in kinds:
-        for index, suffix in enumerate(SUFFIXES):
-            found[KINDS[kind] + suffix] = _score(summaries, kind, index)
-    return found
+    if len(summaries) < len(kinds):  # CocoMetric gives up where nothing was detected
+        present = _sizes_present(metric)
+        empty = [0.0 if there else -1.0 for there in present]
+        summaries = {kind: empty for kind in kinds}
+        note = "nothing was detected"
+    else:
+        note = ""
+    return {
+        KINDS[kind] + suffix: _score(value, note)
+        for kind in kinds
+        for suffix, value in zip(SUFFIXES, summaries[kind], strict=False)
+    }
 
 
-def _score(summaries: dict[str, Sequence[float]], kind: str, index: int) -> float | Score:
-    if kind not in summaries:
-        return Score(0.0, "nothing was detected")
-    value = float(summaries[kind][index])
+def _score(value: float, note: str) -> float | Score:
     if value < 0:
         return Score(None, "the split has no object of this size")
-    return 100 * value
+    return Score(100 * float(value), note)
+
+
+def _sizes_present(metric: coco_metric.CocoMetric) -> list[bool]:
+    """For each of the summary statistics whether the split has an object that it is about."""
+    api = metric._coco_api
+    annotations = api.loadAnns(api.getAnnIds(catIds=metric.cat_ids))
+    areas = [each["area"] for each in annotations if not each.get("iscrowd")]
+    limits = [AREAS["all"]] * 3 + [AREAS[size] for size in ("small", "medium", "large")]
+    return [any(low <= area <= high for area in areas) for low, high in limits]
 
 
 @contextmanager

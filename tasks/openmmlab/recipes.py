@@ -77,7 +77,7 @@ def _fraction(
     if made.get("type") not in _BY_FRACTION:
         raise UserError(
             f"the config's scheduler {made.get('type')} cannot run on a fraction of a budget: "
-            f"use one of {', '.join(_BY_FRACTION)}"
+            "set the task's option 'schedule' to a recipe by name"
         )
     by_epoch = made.pop("by_epoch", True)
     made.pop("convert_to_iter_based", None)

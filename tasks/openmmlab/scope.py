@@ -13,7 +13,6 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from tasks.errors import UserError
-from tasks.openmmlab.ops import install
 
 PACKAGES = {"mmdet": "mmdet", "mmseg": "mmsegmentation"}
 """Scopes, which are import names, and the distributions that hold them."""
@@ -28,7 +27,6 @@ def openmmlab(scope: str) -> Iterator[None]:
     Raises:
         UserError: the package, or mmcv, cannot be imported.
     """
-    install()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -154,14 +154,19 @@ class OpenMMLabTask(Task):
             self.build_model()
 
     def fingerprint(self) -> dict[str, Any]:
-        """Data, classes, the resolved config's sha256, and what was loaded into the backbone."""
+        """Data, classes, the resolved config's sha256, and what was loaded into the backbone.
+
+        ``config_hooks_left_out`` names the config's ``custom_hooks``: a run has none but its own.
+        """
+        loaded = self.loaded
         return {
             "dataset": self.dataset,
             "classes": list(self.classes),
             "val_is_test": self.val_is_test,
             **self.data_facts(),
             "config_sha256": hashlib.sha256(self.config.dump().encode()).hexdigest(),
-            "weights": asdict(self.loaded) if self.loaded else RANDOM,
+            "config_hooks_left_out": [h["type"] for h in self.config.get("custom_hooks") or []],
+            "weights": asdict(loaded) | {"file": loaded.file.name} if loaded else RANDOM,
         }
 
     def build_model(self, arch: str | Mapping[str, Any] | None = None) -> BaseModel:
@@ -189,7 +194,7 @@ class OpenMMLabTask(Task):
                 "mmcv has: install mmcv 2.1 in place of mmcv-lite, or choose another model"
             )
         if self._pretrained not in (None, RANDOM):
-            self.loaded = load_backbone(model.backbone, Path(str(self._pretrained)).expanduser())
+            self.loaded = load_backbone(model.backbone, str(self._pretrained))
         return model
 
     loaded: LoadReport | None = None
@@ -281,9 +286,12 @@ class OpenMMLabTask(Task):
 
     def _dataset(self, split: str) -> Any:
         loader = self.config.train_dataloader if split == "train" else self.config.val_dataloader
-        described = copy.deepcopy(dict(loader["dataset"]))
-        described |= self.dataset_config(split)
-        described["metainfo"] = {**described.get("metainfo", {}), "classes": self.classes}
+        described = copy.deepcopy(loader["dataset"])
+        innermost = described
+        while isinstance(innermost.get("dataset"), dict):  # RepeatDataset, MultiImageMixDataset
+            innermost = innermost["dataset"]
+        innermost.update(self.dataset_config(split))
+        innermost["metainfo"] = {**innermost.get("metainfo", {}), "classes": self.classes}
         with openmmlab(self.scope):
             dataset = DATASETS.build(described)
         if len(dataset) == 0:

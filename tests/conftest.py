@@ -1,0 +1,3 @@
+"""For all tests."""
+
+import tasks.openmmlab  # noqa: F401 - mmcv's operations, for tests that import mmdet or mmseg

@@ -6,29 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from tasks.base import BatchSource
+from tasks.openmmlab.safe_globals import allow_checkpoints
 
-# torch loads checkpoints with weights_only, which knows none of what mmengine's message hub holds.
-torch.serialization.add_safe_globals(
-    [
-        HistoryBuffer,
-        np.ndarray,
-        np.dtype,
-        np.float64,
-        np._core.multiarray._reconstruct,
-        np._core.multiarray.scalar,
-        *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64")),
-        getattr,
-    ]
-)
+allow_checkpoints()
 
 TrainStep = Callable[[BaseModel, dict[str, Any], OptimWrapper], dict[str, torch.Tensor]]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tasks.errors import UserError
-from tasks.openmmlab.safe_globals import CHECKPOINT_GLOBALS
+from tasks.openmmlab.safe_globals import allow_checkpoints
 
 _INSIDE = ("state_dict", "model")
 """Keys that checkpoints of mmengine and timm, and of torchvision's references, keep tensors by."""
@@ -58,9 +58,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _torch(path: Path) -> Any:
+    allow_checkpoints()
     try:
-        with torch.serialization.safe_globals(CHECKPOINT_GLOBALS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = _UNSUPPORTED.search(str(error))
         if found:

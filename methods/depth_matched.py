@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from operator import attrgetter
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
@@ -21,7 +19,8 @@ class DepthMatched(Method):
     """The blocks that replacement would replace, removed without a surrogate.
 
     Each chosen block gives way to the identity, so that the difference to ``replacement`` is what
-    its operators add, and the difference to ``end_to_end`` what the depth is worth.
+    its operators add, and the difference to ``end_to_end`` what the depth is worth. Stages that the
+    backbone keeps frozen are left whole, as replacement leaves them.
 
     Attributes:
         every: every k-th block of the backbone, counted over all stages.
@@ -46,9 +45,14 @@ class DepthMatched(Method):
             UserError: no block of the backbone fits.
         """
         view = block_view(model)
-        fits: Callable[[Block], bool] = partial(has_matching_neighbours, view)
-        if self.boundary == "keep":
-            fits = attrgetter("shape_preserving")
+
+        def fits(block: Block) -> bool:
+            if block.frozen:
+                return False
+            return block.shape_preserving and (
+                self.boundary == "keep" or has_matching_neighbours(view, block)
+            )
+
         chosen = select_blocks(view, self.every, self.blocks, fits, self.boundary)
         if not chosen:
             raise UserError(

@@ -42,6 +42,10 @@ class Replacement(Method):
     A replaced block owns no weights, only norm layers and the coefficients of the fusion
     ``W = a * W_before + b * W_after``; see :mod:`methods.replacement.fusion`. The folded variant
     is the deployable network, with the weights made once and stored.
+
+    In detectors and segmentors the backbone alone is changed, and no block of a frozen stage,
+    where coefficients could not learn. Norm layers of replaced blocks learn their statistics even
+    where the backbone keeps pretrained ones (``norm_eval``), for theirs belong to new weights.
     """
 
     operator: str = "light"
@@ -148,6 +152,8 @@ class Replacement(Method):
         return sources(view, block, self._roles(block), project=self.boundary == "project")
 
     def _fits(self, view: BlockView, block: Block) -> bool:
+        if block.frozen:
+            return False
         roles = self._roles(block)
         sides = self._sources(view, block) if roles else (None, None)
         if self.boundary == "shift":
@@ -160,7 +166,8 @@ class Replacement(Method):
         message = f"replacement: {wanted} finds no block that can be replaced"
         if fitting:
             return f"{message}; those that can are {', '.join(map(str, fitting))}"
+        where = "outside the frozen stages" if any(b.frozen for b in view) else "of this backbone"
         return (
-            f"{message}, for no block of this backbone has two neighbours of its own weight "
-            "shapes; try boundary=project or boundary=single, or a deeper backbone"
+            f"{message}, for no block {where} has two neighbours of its own weight shapes; "
+            "try boundary=project or boundary=single, or a deeper backbone"
         )

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from methods.replacement.norms import forget_own_statistics
 from methods.synthesis import SynthesisedLayer, fold
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -24,6 +25,7 @@ def export(model: Model) -> Model:
         if isinstance(layer, SynthesisedLayer):
             fold(layer)
     for layer in exported.modules():
+        forget_own_statistics(layer)
         for name in ("parameter_fusion", "channel_projection"):
             layer._modules.pop(name, None)
     return exported

@@ -10,6 +10,7 @@ from methods.blocks import Block
 from methods.replacement.fusion import ChannelProjection, Mix
 from methods.replacement.light import light_block
 from methods.replacement.neighbours import Layers, channel_dim, own_tensors, weight_layers
+from methods.replacement.norms import own_statistics
 from methods.replacement.synthesis import NeighbourRecipe, Source
 from methods.synthesis import synthesise
 
@@ -49,6 +50,7 @@ def replace_by_full(
         how: the transformation.
     """
     synthesise_layers(weight_layers(block.module, block.parts, roles), before, after, how)
+    own_statistics(block.module, block.parts.norm_paths)
 
 
 def replace_by_light(
@@ -58,6 +60,7 @@ def replace_by_light(
     light = light_block(block, submodule)
     layers = weight_layers(light, light.parts, light.parts.role_paths)
     synthesise_layers(layers, before, after, how)
+    own_statistics(light, light.parts.norm_paths)
     block.replace(light)
 
 

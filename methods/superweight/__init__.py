@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from mmengine.model import BaseModel
+from torch import nn
 
 from methods.base import METHODS, Method, Phase, Phases
+from methods.dense import is_dense
 from methods.superweight.allocation import plan_banks
 from methods.superweight.banks import INITS
 from methods.superweight.clusters import Assignment, depth_bins, per_layer
-from methods.superweight.ensemble import Ensemble, Members, export, share_banks, weight_shapes
+from methods.superweight.ensemble import (
+    Ensemble,
+    Members,
+    Shared,
+    SharedBackbone,
+    copied,
+    export,
+    networks,
+    share_banks,
+    weight_shapes,
+)
 from methods.superweight.ensemble import select as select_members
 from methods.superweight.grouping import by_relabelling, by_union
 from methods.superweight.measures import diversity, member_macs, predictions_of_members
@@ -50,6 +62,10 @@ class SuperWeight(Method):
     the sum of the members' losses on the same batch; the prediction is the mean of their softmaxes.
     One member alone is neural parameter allocation search (NPAS): a network whose parameter count
     does not follow from its architecture.
+
+    Of a detector or segmentor, one member alone, it is the backbone's convolutions that are shared:
+    neck and heads are private, as a classifier is. All weights are drawn anew, so no stage may be
+    frozen, nor norm layers keep pretrained statistics.
     """
 
     members: int | Sequence[str | Mapping[str, Any]] = 4
@@ -116,6 +132,7 @@ class SuperWeight(Method):
                 raise UserError(f"superweight: {option} must be at least {least}, not {epochs}")
         self._asked = self._read_budget()
         self._task: Task | None = None
+        self._dense = False
         self._untrained = False
 
     def setup(self, task: Task) -> None:
@@ -131,15 +148,21 @@ class SuperWeight(Method):
             )
         self._task = task
 
-    def prepare(self, model: BaseModel) -> Ensemble:
+    def prepare(self, model: BaseModel) -> BaseModel:
         """Build the members around ``model``, which becomes the first one unless archs were given.
 
+        Returns:
+            The :class:`Ensemble`; a detector or segmentor itself, on a shared backbone.
+
         Raises:
-            UserError: the budget is too small, or a member has no convolution.
+            UserError: the budget is too small, a member has no convolution, or a detector's or
+                segmentor's backbone holds on to pretrained weights.
         """
         # Weights after the search must not depend on what was drawn while searching.
         self._seed = int(torch.randint(2**31, (), device="cpu"))
-        members = self._build(model)
+        built = self._build(model)
+        self._dense = is_dense(built[0])
+        members = networks(built)
         self._shapes = weight_shapes(members)
         for shapes, arch in zip(self._shapes, self._archs, strict=True):
             if not shapes:
@@ -156,7 +179,10 @@ class SuperWeight(Method):
         if searching:
             layers = sum(map(len, self._shapes))
             backbone.register_buffer("decision", torch.full((layers,), -1))
-        return Ensemble(backbone)
+        if not self._dense:
+            return Ensemble(backbone)
+        built[0].backbone = backbone
+        return built[0]
 
     def phases(self, model: BaseModel) -> Phases:
         """``clusters`` if they are searched for, after which all is drawn anew; then ``train``."""
@@ -197,6 +223,8 @@ class SuperWeight(Method):
                 "search_epochs or give a larger budget"
             )
         count = len(self._archs)
+        if self._dense:
+            return {"members=1": copied(model)}
         chosen = {f"members={count}": tuple(range(count))}
         if count > 1 and self.subsets != "full":
             assert self._task is not None
@@ -232,10 +260,11 @@ class SuperWeight(Method):
         return members
 
     def _share(
-        self, members: Sequence[BaseModel], assignment: Assignment, shared_coefficients: bool
-    ) -> Members:
+        self, members: Sequence[nn.Module], assignment: Assignment, shared_coefficients: bool
+    ) -> Shared:
         plan = plan_banks(self._shapes, assignment, self._budget)
-        return share_banks(members, plan, shared_coefficients, self.init)
+        kind: type[Shared] = SharedBackbone if self._dense else Members
+        return share_banks(members, plan, shared_coefficients, self.init, kind)
 
     def _rebuild(self, model: BaseModel) -> None:
         """Fresh members on the clusters that the search decided, in the place of the old ones."""
@@ -244,8 +273,14 @@ class SuperWeight(Method):
         assignment = tuple(tuple(next(decided) for _ in member) for member in self._shapes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
-            backbone = self._share(self._build(None), assignment, self.coefficients != "per_layer")
-        model.backbone = backbone.to(device)
+            built = self._build(None)
+            shared = self.coefficients != "per_layer"
+            backbone = self._share(networks(built), assignment, shared)
+        if self._dense:
+            for name, part in built[0].named_children():
+                model.add_module(name, part)
+        model.backbone = backbone
+        model.to(device)
 
     def _read_budget(self) -> int | None:
         """``max_params`` as a number; None for the baseline."""

@@ -11,24 +11,30 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from methods.dense import is_dense
 from methods.superweight.allocation import Bank
 from methods.superweight.banks import BlockBank, Composition, make_bank
 from methods.superweight.chain import Shape
 from methods.synthesis import SynthesisedLayer, fold, synthesise
+from tasks.errors import UserError
 
 
-class Members(nn.Module):
-    """The members and their banks; the backbone of an :class:`Ensemble`.
+class Shared(nn.Module):
+    """Networks and the banks that their convolutions draw from.
 
     Args:
-        members: whole models; norms, classifiers and biases are their own.
+        members: networks; norms, classifiers and biases are their own.
         banks: what their convolutions draw from.
     """
 
-    def __init__(self, members: Sequence[BaseModel], banks: Sequence[BlockBank]) -> None:
+    def __init__(self, members: Sequence[nn.Module], banks: Sequence[BlockBank]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.banks = nn.ModuleList(banks)
+
+
+class Members(Shared):
+    """Whole models and their banks; the backbone of an :class:`Ensemble`."""
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
         """Log of the members' mean probabilities (N, classes); a single member's own output.
@@ -39,6 +45,14 @@ class Members(nn.Module):
         if len(outputs) == 1:
             return outputs[0]
         return mean_of_softmaxes(outputs)
+
+
+class SharedBackbone(Shared):
+    """One backbone and its banks, in the place of a detector's or segmentor's own backbone."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        """What the backbone gives for images (N, C, H, W)."""
+        return self.members[0](inputs)
 
 
 class Ensemble(BaseModel):
@@ -69,6 +83,22 @@ def mean_of_softmaxes(logits: Sequence[Tensor]) -> Tensor:
     return logs.logsumexp(0) - math.log(len(logits))
 
 
+def networks(models: Sequence[BaseModel]) -> list[nn.Module]:
+    """The networks whose convolutions share banks: the models, or a detector's backbone.
+
+    Raises:
+        UserError: a backbone holds on to weights or statistics, and all are drawn anew.
+    """
+    for model in models:
+        frozen = getattr(model.backbone, "frozen_stages", -1) >= 0
+        if is_dense(model) and (frozen or getattr(model.backbone, "norm_eval", False)):
+            raise UserError(
+                "superweight draws all weights of the backbone anew, so nothing of it can stay as "
+                "pretrained; set the backbone's frozen_stages=-1 and norm_eval=false"
+            )
+    return [model.backbone if is_dense(model) else model for model in models]
+
+
 def convolutions(member: nn.Module) -> list[nn.Conv2d]:
     """A member's 2-d convolutions, in the order of its modules."""
     return [module for module in member.modules() if isinstance(module, nn.Conv2d)]
@@ -80,15 +110,20 @@ def weight_shapes(members: Sequence[nn.Module]) -> list[list[Shape]]:
 
 
 def share_banks(
-    members: Sequence[BaseModel], plan: Sequence[Bank], shared_coefficients: bool, init: str
-) -> Members:
+    members: Sequence[nn.Module],
+    plan: Sequence[Bank],
+    shared_coefficients: bool,
+    init: str,
+    kind: type[Shared] = Members,
+) -> Shared:
     """Draw banks after a plan, and make the members' convolutions use them instead of weights.
 
     Args:
-        members: plain models; changed in place.
+        members: plain models, or the backbone of one; changed in place.
         plan: the banks, see :func:`~methods.superweight.allocation.plan_banks`.
         shared_coefficients: whether all layers of a block start with one coefficient vector.
         init: see :func:`~methods.superweight.banks.make_bank`.
+        kind: what holds them.
     """
     layers = {
         (number, place): conv
@@ -106,7 +141,7 @@ def share_banks(
                 parts[user].append((block, bank, use))
     for user, conv in layers.items():
         synthesise(conv, {"weight": Composition(parts[user])})
-    return Members(members, banks)
+    return kind(members, banks)
 
 
 def compositions(member: nn.Module) -> list[Composition]:
@@ -123,8 +158,7 @@ def select(ensemble: Ensemble, chosen: Sequence[int]) -> Ensemble:
         ensemble: stays as it is.
         chosen: numbers of the members, from 0.
     """
-    templates = [bank.templates for bank in ensemble.backbone.banks]
-    memo = {id(tensor): tensor for tensor in templates}
+    memo = _templates(ensemble)
     members = copy.deepcopy([ensemble.backbone.members[number] for number in chosen], memo)
     used: dict[int, tuple[BlockBank, list[tuple[Composition, int]]]] = {}
     for composition in _compositions(members):
@@ -135,9 +169,22 @@ def select(ensemble: Ensemble, chosen: Sequence[int]) -> Ensemble:
     return Ensemble(Members(members, [bank for bank, _ in used.values()]))
 
 
-def export(ensemble: Ensemble) -> Ensemble:
+def copied(model: BaseModel) -> BaseModel:
+    """A copy of a detector or segmentor on a :class:`SharedBackbone`, with the same templates."""
+    return copy.deepcopy(model, _templates(model))
+
+
+def _templates(model: BaseModel) -> dict[int, Any]:
+    """A memo that keeps ``deepcopy`` from copying the templates."""
+    return {id(bank.templates): bank.templates for bank in model.backbone.banks}
+
+
+def export(model: BaseModel) -> BaseModel:
     """A copy whose members are plain networks that own their present weights; equal outputs."""
-    exported = select(ensemble, range(len(ensemble.backbone.members)))
+    if isinstance(model, Ensemble):
+        exported = select(model, range(len(model.backbone.members)))
+    else:
+        exported = copied(model)
     for layer in exported.modules():
         if isinstance(layer, SynthesisedLayer):
             fold(layer)

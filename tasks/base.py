@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
     from torch import nn
 
+from tasks.errors import UserError
 from tasks.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task", "TASKS", "tasks", group="depthbench.tasks")
@@ -67,6 +68,21 @@ class Score:
 
     value: float | None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which pictures of predictions are wanted, and where."""
+
+    folder: Path
+    split: str = "test"
+    """``val`` or ``test``."""
+    count: int = 6
+    """Images, evenly spread over the split and always the same."""
+    title: str = ""
+    """What predicts, for the captions."""
+    min_score: float = 0.3
+    """In 0..1; objects that are predicted with no higher score are left out."""
 
 
 def as_score(value: float | Score) -> Score:
@@ -146,6 +162,14 @@ class Task(abc.ABC):
     def infer(self, model: nn.Module, inputs: torch.Tensor) -> object:
         """The pass whose latency is measured: a whole inference, post-processing included."""
         return self.forward(model, inputs)
+
+    def draw(self, model: BaseModel, drawing: Drawing, device: torch.device) -> list[Path]:
+        """Write pictures of the model's predictions beside the truth and return their files.
+
+        Raises:
+            UserError: the task has no pictures.
+        """
+        raise UserError(f"the task {self.family} has no pictures of its predictions")
 
 
 def data_folder(data_root: str | None) -> Path:

@@ -18,6 +18,7 @@ VERBS = {
     "check-method": "benchmarks.cli.check_method:check_method",
     "list": "benchmarks.cli.list:list_known",
     "run": "benchmarks.cli.run:run",
+    "show": "benchmarks.cli.show:show",
     "table": "benchmarks.cli.table:table",
     "verify": "benchmarks.cli.verify:verify",
 }

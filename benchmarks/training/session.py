@@ -72,6 +72,9 @@ class TrainingSession:
 
         Finished phases are replayed: the method's generator gets the recorded results, and the
         kept weights where it asked for them, so that it goes on as if nothing had happened.
+
+        Raises:
+            UserError: the method's phases are not those of the checkpoint.
         """
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         saved = load_checkpoint(self.checkpoint)
@@ -94,12 +97,16 @@ class TrainingSession:
             try:
                 phase = next(phases) if result is None else phases.send(result)
             except StopIteration:
+                if replay:
+                    raise _other_phases("none", replay[0].name) from None
                 break
             if not replay and left <= 0:
                 phases.close()
                 break
             if replay:
                 result = replay.pop(0)
+                if phase.name != result.name:
+                    raise _other_phases(f"'{phase.name}'", result.name)
                 if phase.keep:
                     self.model.load_state_dict(self.state.kept[phase.name])
                 if not replay and saved is not None and saved["phase_done"]:
@@ -175,6 +182,13 @@ class TrainingSession:
                 draft,
             )
             draft.replace(self.checkpoint)
+
+
+def _other_phases(now: str, before: str) -> UserError:
+    return UserError(
+        f"the method's next phase is {now}, but '{before}' was trained: let phases() depend on the "
+        "model and the earlier phases' results alone, and start a new run when it is changed"
+    )
 
 
 def phase_recipe(recipe: Recipe, phase: Phase) -> Recipe:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tasks.base import TASKS, Score
+from mmengine.config import Config
+
+from tasks.base import TASKS, Drawing, Score
 from tasks.detection.coco import CocoSplit, check_coco
 from tasks.detection.models import COCO_IMAGES, READY, SCHEDULES
 from tasks.openmmlab.config import transforms
 from tasks.openmmlab.task import OpenMMLabTask
 from tasks.options import check_options
+
+if TYPE_CHECKING:
+    import torch
+    from mmengine.model import BaseModel
 
 
 @TASKS.register("detection")
@@ -115,8 +122,9 @@ class DetectionTask(OpenMMLabTask):
             "data_prefix": {"img": str(files.image_folder)},
         }
 
-    def resize(self, pipeline: list[dict[str, Any]], size: tuple[int, int]) -> None:
-        """One scale wherever the pipeline has one or chooses among several."""
+    def adapt(self, config: Config) -> None:
+        """One scale wherever a pipeline has one or chooses among several."""
+        size = self._image_size
 
         def change(transform: dict[str, Any]) -> None:
             if transform["type"] in ("Resize", "RandomResize", "FixScaleResize"):
@@ -124,7 +132,9 @@ class DetectionTask(OpenMMLabTask):
             elif transform["type"] == "RandomChoiceResize":
                 transform["scales"] = [size]
 
-        transforms(pipeline, change)
+        if size is not None:
+            for loader in (config.train_dataloader, config.val_dataloader):
+                transforms(loader["dataset"], change)
 
     def wide(self, dataset: Any) -> Sequence[bool] | None:
         """Aspects, where the config batches by them."""
@@ -142,6 +152,19 @@ class DetectionTask(OpenMMLabTask):
 
         dataset = self.split(split)
         return average_precision(dataset.ann_file, dataset.metainfo, outputs, self.kinds)
+
+    def draw(self, model: BaseModel, drawing: Drawing, device: torch.device) -> list[Path]:
+        """One picture an image: its annotated objects, and beside them those detected."""
+        from tasks.detection.pictures import detection_panels
+        from tasks.openmmlab.drawing import Panels, draw_images
+
+        dataset, masks = self.split(drawing.split), "segm" in self.kinds
+
+        def panels(info: Mapping[str, Any], predicted: Any) -> Panels:
+            found = predicted.pred_instances
+            return detection_panels(info, found, dataset.metainfo, masks, drawing.min_score)
+
+        return draw_images(self.scope, model, dataset, drawing, panels)
 
     @cached_property
     def _splits(self) -> dict[str, CocoSplit]:

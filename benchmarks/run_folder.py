@@ -1,0 +1,68 @@
+"""Which run somebody means, and what its folder says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import FAILED
+from benchmarks.store import FINISHED, read_manifest
+from tasks.errors import UserError, did_you_mean
+
+MANIFEST = "manifest.json"
+_SHOWN = 5
+
+
+def find_run(told: str | Path) -> Path:
+    """The folder of a run.
+
+    Args:
+        told: the folder itself, ``RESULTS/runs/RUN_ID``; or ``RESULTS/`` and the beginning of an
+            id; or ``RESULTS`` where it holds one run alone.
+
+    Raises:
+        UserError: no run is meant by it, or several are.
+    """
+    path = Path(told).expanduser()
+    if (path / MANIFEST).is_file():
+        return path
+    if (path / "runs").is_dir():
+        known = found = _runs(path / "runs")
+    else:
+        known = _runs(path.parent / "runs") + _runs(path.parent)
+        found = [run for run in known if run.name.startswith(path.name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = [run.name for run in found]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        raise UserError(
+            f"{told} may be any of {len(names)} runs ({', '.join(names[:_SHOWN])}{more}): "
+            "name one of them"
+        )
+    raise UserError(
+        f"there is no run {told}{did_you_mean(path.name, [run.name for run in known])}: name the "
+        "folder of a run, RESULTS/runs/RUN_ID, or RESULTS/ and the beginning of its id"
+    )
+
+
+def finished_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run that has come to its end.
+
+    Raises:
+        UserError: there is none, it cannot be read, or the run has not finished.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None or "spec" not in manifest:
+        raise UserError(f"{folder} is not the folder of a run: it has no {MANIFEST} of depthbench")
+    if manifest.get("status") != FINISHED:
+        state = "has failed" if manifest.get("status") == FAILED else "is not finished"
+        raise UserError(
+            f"the run {folder.name} {state}: give the command 'depthbench run' that began it once "
+            "more, which goes on with it"
+        )
+    return manifest
+
+
+def _runs(folder: Path) -> list[Path]:
+    return sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}"))

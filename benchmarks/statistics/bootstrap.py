@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from benchmarks.statistics.arrays import Array, as_sample, moments, require_between
 from benchmarks.statistics.samples import Interval
+from tasks.errors import UserError
 
 EXACT_UP_TO = 7
 """1,716 distinct resamples of 7 values."""
@@ -66,9 +67,11 @@ def stratified_bootstrap_interval(
         confidence: between 0 and 1.
 
     Raises:
-        UserError: fewer than two values in a stratum, or one that is not finite.
+        UserError: no stratum, fewer than two values in one, or a value that is not finite.
     """
     require_between(confidence, 0, 1, "the confidence")
+    if not strata:
+        raise UserError("a mean over strata needs at least one stratum: give its values")
     arrays = [as_sample(stratum, "the values of a stratum", least=2) for stratum in strata]
     rng = np.random.default_rng(_SEED)
     centre, resampled = 0.0, np.zeros((RESAMPLES, 1))

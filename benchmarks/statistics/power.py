@@ -83,7 +83,7 @@ def seeds_needed(
         tolerance: half the width of the band about 0.
         difference: the true difference: 0 to plan a reproduction, else that of a sample.
         have: seeds at hand.
-        power: the chance wanted.
+        power: the chance wanted, above alpha.
         alpha: the level of the tests.
         most: where to stop looking.
 
@@ -93,8 +93,8 @@ def seeds_needed(
     Raises:
         UserError: a negative deviation or tolerance, or a chance that is none.
     """
-    require_between(power, 0, 1, "the power")
     require_between(alpha, 0, 0.5, "alpha")
+    require_between(power, alpha, 1, "the power")
     if not (0 <= std < np.inf and 0 <= tolerance < np.inf and np.isfinite(difference)):
         raise UserError(
             "seeds cannot be planned without a finite deviation and tolerance from 0 up"
@@ -104,7 +104,7 @@ def seeds_needed(
         enough = verdict_power(tried, std, tolerance, difference, alpha) >= power
         return int(np.argmax(enough)) if enough.any() else None
 
-    # A coarse search, then every number in the gap: the power rises with n.
+    # A coarse search, then every number in the gap: above alpha, the power rises with n.
     coarse = np.unique(np.geomspace(2, most, 32).round())
     found = first(coarse)
     if found is None:

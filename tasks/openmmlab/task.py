@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -125,8 +126,8 @@ class OpenMMLabTask(Task):
         """The config of the data set of a split, its pipeline left out."""
 
     @abc.abstractmethod
-    def resize(self, pipeline: list[dict[str, Any]], size: tuple[int, int]) -> None:
-        """Make a pipeline fit its pictures into (width, height), in place."""
+    def adapt(self, config: Config) -> None:
+        """Set sizes, and whatever else the task's options say, in a config that is its own."""
 
     @abc.abstractmethod
     def scores(
@@ -180,7 +181,9 @@ class OpenMMLabTask(Task):
         config = self.config if arch is None or arch == self._arch else self._resolved(arch)[0]
         described = copy.deepcopy(config.model)
         set_classes(described, len(self.classes))
-        with openmmlab(self.scope):
+        with openmmlab(self.scope), warnings.catch_warnings():
+            # mmsegmentation warns of what its own configs and builders do.
+            warnings.simplefilter("ignore")
             try:
                 model = MODELS.build(described)
                 model.init_weights()
@@ -249,7 +252,7 @@ class OpenMMLabTask(Task):
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:
         """Standard normal (batch_size, 3, H, W) at the costed size, padded as the model asks."""
         width, height = self._cost_size or self.test_size()
-        divisor = self.config.model.get("data_preprocessor", {}).get("pad_size_divisor", 1)
+        divisor = padded_to(self.config.model.get("data_preprocessor") or {})
         height, width = (-(-side // divisor) * divisor for side in (height, width))
         shape = (batch_size, 3, height, width)
         if device.type == "meta":
@@ -321,10 +324,14 @@ class OpenMMLabTask(Task):
         weights = take_weights(config.model)
         override(config, changes)
         use_one_device(config.model)
-        if self._image_size is not None:
-            for loader in (config.train_dataloader, config.val_dataloader):
-                self.resize(loader["dataset"]["pipeline"], self._image_size)
+        self.adapt(config)
         return config, weights
+
+
+def padded_to(preprocessor: Mapping[str, Any]) -> int:
+    """What pads tested pictures to a multiple of so many pixels: mmdet's way or mmseg's."""
+    tested = preprocessor.get("test_cfg") or {}
+    return preprocessor.get("pad_size_divisor") or tested.get("size_divisor") or 1
 
 
 def dataset_options(dataset: str | Mapping[str, Any], root: Path) -> tuple[str, dict[str, Any]]:

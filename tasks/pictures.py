@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 READABLE = 960
@@ -17,6 +18,13 @@ TEXT = 22
 """Pixels of height of the letters, where there is room."""
 _SWATCH = 30
 BLACK, WHITE, GREEN, RED = "black", "white", "#1a7f37", "#cf222e"
+
+
+def spread(count: int, most: int) -> list[int]:
+    """All indices below ``count``, or ``most`` of them, evenly spread and always the same."""
+    if count <= most:
+        return list(range(count))
+    return np.linspace(0, count - 1, most).round().astype(int).tolist()
 
 
 def readable_size(width: int, height: int, side: int = READABLE) -> tuple[int, int]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+import sys
+from contextlib import redirect_stdout
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,7 +69,10 @@ def show(
     from tasks.base import Drawing
 
     notes: list[str] = []
-    with Console(stderr=True).status("rebuilding the model") as status:
+    # What the run has logged about its model already is not told again, and stdout is for paths.
+    logging.disable(logging.WARNING)
+    messages = Console(stderr=True)
+    with redirect_stdout(sys.stderr), messages.status("rebuilding the model") as status:
         built, model = trained_model(folder, notes.append, device)
         networks = built.method.variants(model)
         chosen = next(iter(networks)) if variant is None else variant

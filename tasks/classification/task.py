@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import product
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -12,17 +14,19 @@ import numpy as np
 import torch
 from mmengine.model import BaseModel
 
-from tasks.base import TASKS, BatchSource, Task, data_folder
+from tasks.base import TASKS, BatchSource, Drawing, Task, data_folder
 from tasks.classification.classifier import Classifier
 from tasks.classification.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from tasks.classification.evaluation import predict
 from tasks.classification.metrics import classification_metrics
 from tasks.classification.models.zoo import build_backbone
+from tasks.classification.pictures import sheet
 from tasks.classification.recipes import default_recipe
 from tasks.classification.registry import DATASETS
 from tasks.classification.splits import ArraySplit
 from tasks.errors import UserError, unknown_name
 from tasks.options import label, named
+from tasks.pictures import save, spread
 from tasks.registry import build
 
 _EVALUATION_BATCH = 500
@@ -187,9 +191,7 @@ class ClassificationTask(Task):
         Raises:
             UserError: ``split`` is neither ``train``, ``val`` nor ``test``.
         """
-        if split not in _Splits._fields:
-            raise unknown_name("split", split, _Splits._fields)
-        images = getattr(self._splits, split)
+        images = self._split_named(split)
         return self._data.evaluation(images, self._augment, _EVALUATION_BATCH, device)
 
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:
@@ -200,6 +202,24 @@ class ClassificationTask(Task):
     def train_samples(self) -> int:
         """Images in the training split, validation taken out."""
         return len(self._splits.train.labels)
+
+    def draw(self, model: BaseModel, drawing: Drawing, device: torch.device) -> list[Path]:
+        """One sheet of images with their classes and those that the network gives them."""
+        split = self._split_named(drawing.split)
+        chosen = split.take(np.asarray(spread(len(split.labels), drawing.count)))
+        batches = self._data.evaluation(chosen, self._augment, _EVALUATION_BATCH, device)
+        logits, labels = predict(model, batches)
+        plain = replace(self._augment, normalise=None)
+        pixels = self._data.evaluation(chosen, plain, _EVALUATION_BATCH, device)
+        images = torch.cat([batch["inputs"] for batch in pixels])
+        title = f"{self.dataset}, {drawing.split}  {drawing.title}"
+        picture = sheet(title, images, labels, logits, self._data.class_names)
+        return [save(picture, drawing.folder, drawing.split)]
+
+    def _split_named(self, name: str) -> Any:
+        if name not in _Splits._fields:
+            raise unknown_name("split", name, _Splits._fields)
+        return getattr(self._splits, name)
 
     def _corrupted(self, model: BaseModel, device: torch.device) -> dict[str, float]:
         """Metrics of the corrupted test images, averaged over kinds and severities."""

@@ -19,9 +19,8 @@ from PIL import Image
 from tasks.base import Drawing
 from tasks.classification.evaluation import eval_mode
 from tasks.openmmlab.batches import drawn_from
-from tasks.openmmlab.pictures import spread
 from tasks.openmmlab.scope import openmmlab
-from tasks.pictures import save, side_by_side
+from tasks.pictures import save, side_by_side, spread
 
 _GOLDEN = 0.618034
 

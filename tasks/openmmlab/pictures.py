@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from tasks.errors import UserError
+from tasks.pictures import spread
 
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
@@ -50,13 +50,6 @@ def check_picture_sizes(
                 f"{path} has {size[0]}x{size[1]} pixels, but {where} says {said[0]}x{said[1]}: "
                 "correct the annotations or replace the picture"
             )
-
-
-def spread(count: int, most: int) -> list[int]:
-    """All indices below ``count``, or ``most`` of them, evenly spread and always the same."""
-    if count <= most:
-        return list(range(count))
-    return np.linspace(0, count - 1, most).round().astype(int).tolist()
 
 
 def _is_turned(path: Path) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.errors import UserError
-from tasks.openmmlab.pictures import picture_size, spread
+from tasks.openmmlab.pictures import picture_size
+from tasks.pictures import spread
 
 SPLITS = ("train", "val", "test")
 VOID = 255

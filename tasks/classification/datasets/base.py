@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,6 +40,11 @@ class DataSet(abc.ABC):
     @abc.abstractmethod
     def classes(self) -> int:
         """Number of classes."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """What the classes are called in pictures: their numbers, where they have no name."""
+        return [str(number) for number in range(self.classes)]
 
     @property
     @abc.abstractmethod

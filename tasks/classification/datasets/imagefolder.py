@@ -58,13 +58,13 @@ class ImageFolder(DataSet):
     @property
     def classes(self) -> int:
         """Number of folders under ``train``."""
-        return len(self._class_names)
+        return len(self.class_names)
 
     def load(self) -> tuple[FolderSplit, FolderSplit]:
         """The pictures of ``train`` and of ``val``, by path."""
-        if len(self._class_names) != self.classes:
+        if len(self.class_names) != self.classes:
             raise UserError(
-                f"{self._folder / 'train'} has {len(self._class_names)} class folders, not "
+                f"{self._folder / 'train'} has {len(self.class_names)} class folders, not "
                 f"{self.classes}: complete it, or use the data set imagefolder"
             )
         return self._pictures("train"), self._pictures("val")
@@ -84,7 +84,8 @@ class ImageFolder(DataSet):
         )
 
     @cached_property
-    def _class_names(self) -> list[str]:
+    def class_names(self) -> list[str]:
+        """Names of the folders under ``train``, sorted."""
         return self._folders("train")
 
     def _folders(self, split: str) -> list[str]:
@@ -98,7 +99,7 @@ class ImageFolder(DataSet):
         return names
 
     def _pictures(self, split: str) -> FolderSplit:
-        number = {name: index for index, name in enumerate(self._class_names)}
+        number = {name: index for index, name in enumerate(self.class_names)}
         unknown = [name for name in self._folders(split) if name not in number]
         if unknown:
             raise UserError(

@@ -137,6 +137,7 @@ class FashionMNIST(_IdxSet):
     """Photographs of clothes, 1x28x28, 60,000 + 10,000."""
 
     reader = tv.FashionMNIST
+    class_names = tv.FashionMNIST.classes
     archives = _idx_archives(tv.FashionMNIST)
     stats = ((0.2860,), (0.3530,))
 

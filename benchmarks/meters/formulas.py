@@ -79,6 +79,17 @@ def _attention(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
     return pairs * (query.shape[-1] + value.shape[-1])
 
 
+def _distances(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
+    """Squared differences of every pair; other norms than the Euclidean multiply nothing."""
+    first, second, p = args[:3]
+    return first.numel() * second.shape[-2] if p == 2 else 0
+
+
+def _distances_backward(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
+    _, first, second, p = args[:4]
+    return first.numel() * second.shape[-2] if p == 2 else 0
+
+
 _fused_attention_backward = _from_torch(aten._scaled_dot_product_flash_attention_backward)
 
 FORMULAS: dict[Any, Formula] = {
@@ -99,6 +110,8 @@ FORMULAS |= {
     aten.addmv_: _matrix_vector(1),
     aten.addr: lambda args, kwargs, out: out.numel(),
     aten._addmm_activation: _from_torch(aten.addmm),
+    aten._cdist_forward: _distances,
+    aten._cdist_backward: _distances_backward,
     aten.scaled_dot_product_attention: _attention,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_fused_attention_overrideable: _attention,

@@ -4,7 +4,8 @@ Operations are seen where PyTorch dispatches them, so that whatever a model does
 known to be free, or an error: nothing unknown counts as zero. A forward pass is seen above the
 composite operations (``linear``, ``batch_norm``, ``adaptive_avg_pool2d``,
 ``scaled_dot_product_attention``), the level that the papers' counters work at; a training step is
-seen below autograd, where its backward operations are.
+seen below autograd, where its backward operations are. A counting by module (see
+``module_operations``) is watched by the same eyes: multiply-adds outside its modules are an error.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks.meters.formulas import (
 )
 from benchmarks.meters.free import is_free
 from benchmarks.meters.modes import evaluating, forward
+from benchmarks.meters.module_operations import MMCV, ModuleCounter, ModuleFormula
 from tasks.errors import UserError, unknown_name
 
 
@@ -38,11 +40,15 @@ class UnknownOperation(UserError):  # noqa: N818
 
 @dataclass(frozen=True)
 class Counting:
-    """A convention: what counts beside (or instead of) the multiply-adds of ``FORMULAS``."""
+    """A convention: what counts beside (or instead of) the multiply-adds of ``FORMULAS``.
+
+    With ``modules`` it prices modules, and nothing else counts.
+    """
 
     summary: str
     source: str
     formulas: Mapping[Any, Formula] = field(default_factory=dict)
+    modules: Mapping[type[nn.Module], ModuleFormula] = field(default_factory=dict)
 
 
 COUNTINGS: dict[str, Counting] = {
@@ -65,6 +71,13 @@ COUNTINGS: dict[str, Counting] = {
         "fvcore.nn.FlopCountAnalysis where attention is written as two matmuls; ADN's ViT-B/16",
         FVCORE,
     ),
+    "mmcv": Counting(
+        "convolutions with their bias, linear layers, norms at 2 an element, activations and "
+        "pooling at 1: of modules, and of nothing that a forward pass calls by itself",
+        "mmcv.cnn.get_model_complexity_info, which mmdet's get_flops.py called up to 2.x; ADN's "
+        "two-stage detectors",
+        modules=MMCV,
+    ),
 }
 
 
@@ -80,7 +93,7 @@ class OperationCounter(TorchDispatchMode):
             operations, which only ``count_macs`` sees.
 
     Raises:
-        UserError: no such counting.
+        UserError: no such counting, or one by module, which only ``count_macs`` can do.
         UnknownOperation: an operation ran that has no formula.
     """
 
@@ -88,6 +101,8 @@ class OperationCounter(TorchDispatchMode):
         super().__init__()
         if counting not in COUNTINGS:
             raise unknown_name("counting", counting, COUNTINGS)
+        if COUNTINGS[counting].modules:
+            raise UserError(f"the counting '{counting}' is by module: call count_macs with it")
         self._formulas = {**FORMULAS, **COUNTINGS[counting].formulas}
         self._scopes: list[ExitStack] = []
         self.by_operation: Counter[str] = Counter()
@@ -171,21 +186,32 @@ def count_macs(
 
     Raises:
         UserError: the example is not one image, or no such counting.
-        UnknownOperation: the model uses an operation without a formula.
+        UnknownOperation: the model uses an operation without a formula, or multiplies outside of
+            the modules of a counting by module.
     """
     if example.shape[0] != 1:
         raise UserError(f"MACs are counted for one image: the example holds {example.shape[0]}")
     devices = [example.device] if example.device.type == "cuda" else []
-    counter = OperationCounter(counting)
+    by_module = COUNTINGS[counting].modules if counting in COUNTINGS else {}
+    operations = OperationCounter("plain" if by_module else counting)
+    modules = ModuleCounter(by_module)
     with (
         torch.random.fork_rng(devices=devices),
         evaluating(model),
         # Below autograd's keys composite operations arrive whole instead of in parts.
         torch._C._AutoDispatchBelowAutograd(),
-        counter,
+        operations,
+        modules.counting(model, lambda: operations.macs),
     ):
         run(model, example)
-    return counter.macs
+    if not by_module:
+        return operations.macs
+    if modules.covered < operations.macs:
+        raise UnknownOperation(
+            f"{operations.macs - modules.covered} multiply-adds ran outside of the modules that "
+            f"the counting '{counting}' prices: take another counting"
+        )
+    return modules.total
 
 
 def count_train_flops(step: Callable[[], object], batch_size: int) -> int:

@@ -77,12 +77,12 @@ GEOMETRY = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
 
 
 class TestDeformableConvolution:
-    """4 channels in 2 groups, 2 deformable groups, a 3 x 2 kernel."""
+    """4 channels in 4 groups, 2 deformable groups, a 3 x 2 kernel."""
 
     @staticmethod
     def tensors(height=7, width=6):
-        image, weight, bias = normal(2, 4, height, width), normal(6, 2, 3, 2), normal(6)
-        plain = F.conv2d(image, weight, None, **GEOMETRY, groups=2)
+        image, weight, bias = normal(2, 4, height, width), normal(8, 1, 3, 2), normal(8)
+        plain = F.conv2d(image, weight, None, **GEOMETRY, groups=4)
         offset = torch.zeros(2, 2 * 2 * 6, *plain.shape[2:], dtype=torch.float64)
         mask = torch.ones(2, 2 * 6, *plain.shape[2:], dtype=torch.float64)
         return image, weight, bias, offset, mask
@@ -92,11 +92,11 @@ class TestDeformableConvolution:
         mask[:, 6:] = 0.5  # the second deformable group: channels 2 and 3
         scaled = image * torch.tensor([1, 1, 0.5, 0.5])[:, None, None]
         output = modulated_deform_conv2d(
-            image, offset, mask, weight, bias, *GEOMETRY.values(), 2, 2
+            image, offset, mask, weight, bias, *GEOMETRY.values(), 4, 2
         )
-        torch.testing.assert_close(output, F.conv2d(scaled, weight, bias, **GEOMETRY, groups=2))
-        output = deform_conv2d(image, offset, weight, *GEOMETRY.values(), 2, 2)
-        torch.testing.assert_close(output, F.conv2d(image, weight, **GEOMETRY, groups=2))
+        torch.testing.assert_close(output, F.conv2d(scaled, weight, bias, **GEOMETRY, groups=4))
+        output = deform_conv2d(image, offset, weight, *GEOMETRY.values(), 4, 2)
+        torch.testing.assert_close(output, F.conv2d(image, weight, **GEOMETRY, groups=4))
 
     def test_offsets_move_the_image_of_their_group_down_before_right(self):
         image, weight, bias, _, _ = self.tensors()
@@ -104,11 +104,11 @@ class TestDeformableConvolution:
         offset[:, 0:12:2] = 1  # group 1: one pixel further down
         offset[:, 13:24:2] = 0.5  # group 2: half a pixel further right
         mask = torch.ones(2, 12, 5, 5, dtype=torch.float64)
-        output = modulated_deform_conv2d(image, offset, mask, weight, bias, 1, 0, 1, 2, 2)
+        output = modulated_deform_conv2d(image, offset, mask, weight, bias, 1, 0, 1, 4, 2)
         padded = F.pad(image, (0, 1, 0, 1))
         here, below, right = padded[..., :-1, :-1], padded[..., 1:, :-1], padded[..., :-1, 1:]
         moved = torch.cat([below[:, :2], (here[:, 2:] + right[:, 2:]) / 2], 1)
-        torch.testing.assert_close(output, F.conv2d(moved, weight, bias, groups=2))
+        torch.testing.assert_close(output, F.conv2d(moved, weight, bias, groups=4))
 
     @pytest.mark.parametrize("with_bias", [True, False])
     def test_the_gradients_are_those_of_finite_differences(self, with_bias):
@@ -121,7 +121,7 @@ class TestDeformableConvolution:
 
         def modulated(image, offset, mask, weight, bias=None):
             return modulated_deform_conv2d(
-                image, offset, mask, weight, bias, *GEOMETRY.values(), 2, 2
+                image, offset, mask, weight, bias, *GEOMETRY.values(), 4, 2
             )
 
         assert torch.autograd.gradcheck(modulated, inputs)
@@ -131,17 +131,17 @@ class TestDeformableConvolution:
         offset += 0.3 * normal(*offset.shape, seed=2).clamp(-1, 1) + 0.1
         inputs = [tensor.requires_grad_() for tensor in (image, offset, weight)]
         assert torch.autograd.gradcheck(
-            lambda *tensors: deform_conv2d(*tensors, *GEOMETRY.values(), 2, 2), inputs
+            lambda *tensors: deform_conv2d(*tensors, *GEOMETRY.values(), 4, 2), inputs
         )
 
     def test_half_precision_rounds_the_result_of_float32(self):
         tensors = [tensor.half() for tensor in self.tensors()]
         image, weight, bias, offset, mask = tensors
         output = modulated_deform_conv2d(
-            image, offset, mask, weight, bias, *GEOMETRY.values(), 2, 2
+            image, offset, mask, weight, bias, *GEOMETRY.values(), 4, 2
         )
         image, weight, bias = (tensor.float() for tensor in tensors[:3])
-        expected = F.conv2d(image, weight, bias, **GEOMETRY, groups=2)
+        expected = F.conv2d(image, weight, bias, **GEOMETRY, groups=4)
         torch.testing.assert_close(output, expected.half())
 
 

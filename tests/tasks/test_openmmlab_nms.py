@@ -159,6 +159,13 @@ def test_soft_nms_takes_lower_precision(dtype):
     assert dets[:, 4].tolist() == [0.75, 0.625, 0.25]
 
 
+def test_nms_takes_boxes_that_require_a_gradient():
+    boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 4]], requires_grad=True)
+    scores = torch.tensor([0.5, 0.75], requires_grad=True)
+    assert nms(boxes, scores, 0.3)[1].tolist() == [1]
+    assert soft_nms(boxes, scores, 0.3, method="linear")[1].tolist() == [1, 0]
+
+
 def test_boxes_without_area_leave_soft_nms_finite():
     boxes = torch.tensor([[3.0, 1, 3, 1]] * 3)
     dets, kept = soft_nms(boxes, torch.tensor([0.9, 0.5, 0.4]), 0.6, method="gaussian")

@@ -38,17 +38,8 @@ def install() -> None:
     """Let `import mmcv.ops` work without compiled mmcv; a second call changes nothing.
 
     The finder goes to the end of `sys.meta_path`, so that a compiled `mmcv._ext` is found first.
-
-    Raises:
-        UserError: torchvision's operators do not load beside the installed torch.
+    Nothing is imported until mmcv asks for its ops.
     """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        raise UserError(
-            "torchvision's operators do not load beside this torch: install a pair that belongs "
-            f"together, such as the one that constraints.txt pins ({error})"
-        ) from error
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
 
@@ -80,6 +71,18 @@ class _StandInLoader(Loader):
         return StandIn(spec.name, "Stand-in for mmcv's compiled ops over torchvision's kernels.")
 
     def exec_module(self, module: ModuleType) -> None:
+        """Fill the module.
+
+        Raises:
+            UserError: torchvision's operators do not load beside the installed torch.
+        """
+        try:
+            importlib.import_module("torchvision")
+        except RuntimeError as error:
+            raise UserError(
+                "torchvision's operators do not load beside this torch: install a pair that "
+                f"belongs together, such as the one that constraints.txt pins ({error})"
+            ) from error
         for name, home in PROVIDED.items():
             setattr(module, name, getattr(importlib.import_module(f"{__package__}.{home}"), name))
 

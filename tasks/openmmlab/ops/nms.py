@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
 from tasks.openmmlab.ops.precision import computable
+
+# The methods of soft-NMS by mmcv's numbers; 0 is the naive one.
+LINEAR, GAUSSIAN = 1, 2
 
 
 @torch.no_grad()
@@ -28,9 +32,6 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     # mmcv compares in float32: 0.6 as a double would drop a box whose IoU is 0.6 in float32.
     threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
     return torch.ops.torchvision.nms(boxes, computable(scores).to(boxes.dtype), threshold)
-
-
-NAIVE, LINEAR, GAUSSIAN = 0, 1, 2
 
 
 @torch.no_grad()
@@ -62,30 +63,32 @@ def softnms(
     Returns:
         Indices of the kept boxes, int64, (K,), in the order of `dets`.
     """
-    left, top, right, bottom = computable(boxes).unbind(1)
+    left, top, right, bottom = np.ascontiguousarray(computable(boxes).cpu().numpy().T)
     right, bottom = right + offset, bottom + offset
     areas = (right - left) * (bottom - top)
-    scores = computable(scores).clone()
-    alive = torch.arange(len(scores), device=scores.device)
+    lowered = computable(scores).cpu().numpy().copy()
+    alive = np.ones(len(lowered), dtype=bool)
     kept: list[int] = []
-    while len(alive):
-        best = int(alive[scores[alive].argmax()])
-        dets[len(kept), :4] = boxes[best].to(dets.dtype)
-        dets[len(kept), 4] = scores[best].to(dets.dtype)
+    while alive.any():
+        best = int(np.where(alive, lowered, -np.inf).argmax())
         kept.append(best)
-        alive = alive[alive != best]
-        width = (right[alive].clamp(max=right[best]) - left[alive].clamp(min=left[best])).clamp(0)
-        height = (bottom[alive].clamp(max=bottom[best]) - top[alive].clamp(min=top[best])).clamp(0)
-        inter = width * height
-        # Two boxes without area overlap in nothing: 0 / 0 counts as 0.
-        overlap = (inter / (areas[best] + areas[alive] - inter)).nan_to_num(0)
-        scores[alive] *= _weight(overlap, iou_threshold, sigma, method)
-        alive = alive[scores[alive] >= min_score]
-    return torch.tensor(kept, dtype=torch.long, device=boxes.device)
+        alive[best] = False
+        width = np.minimum(right, right[best]) - np.maximum(left, left[best])
+        height = np.minimum(bottom, bottom[best]) - np.maximum(top, top[best])
+        inter = width.clip(0) * height.clip(0)
+        union = areas + areas[best] - inter
+        # Two boxes without area overlap in nothing.
+        overlap = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+        lowered[alive] *= _weight(overlap[alive], iou_threshold, sigma, method)
+        alive &= lowered >= min_score
+    indices = torch.tensor(kept, dtype=torch.long, device=boxes.device)
+    dets[: len(kept), :4] = boxes[indices]
+    dets[: len(kept), 4] = torch.from_numpy(lowered[kept])
+    return indices
 
 
-def _weight(overlap: Tensor, iou_threshold: float, sigma: float, method: int) -> Tensor:
+def _weight(overlap: np.ndarray, iou_threshold: float, sigma: float, method: int) -> np.ndarray:
     if method == GAUSSIAN:
-        return torch.exp(-overlap.square() / sigma)
-    lowered = 1 - overlap if method == LINEAR else torch.zeros_like(overlap)
-    return torch.where(overlap >= iou_threshold, lowered, torch.ones_like(overlap))
+        return np.exp(-np.square(overlap) / sigma)
+    factor = 1 - overlap if method == LINEAR else np.zeros_like(overlap)
+    return np.where(overlap >= iou_threshold, factor, np.ones_like(overlap))

@@ -32,13 +32,16 @@ class DetectionTask(OpenMMLabTask):
     Args:
         dataset: a folder of COCO format under ``data_root`` by its name (``coco``), or
             ``{name: ..., path: FOLDER, classes: [...], splits: {train: {annotations: FILE,
-            images: FOLDER}, val: ...}}``; ``label`` is what tables call it.
+            images: FOLDER}, val: ...}}``; ``label`` is what tables call it. ``digit_scenes``, or
+            ``{name: digit_scenes, train: 64, size: 96}``, needs no data: scenes of handwritten
+            digits are made when they are named.
         arch: a ready detector, an mmdet config by name (``mmdet::fcos/FILE.py``) or file, or
             ``{name: ..., dotted.key: value}`` to change keys of the config.
         data_root: the folder of all data sets; by default the environment variable
             DEPTHBENCH_DATA, or ~/.cache/depthbench.
-        pretrained: the backbone's weights, a local checkpoint of torchvision or mmengine, or
-            ``random``. A config that names weights needs one of the two.
+        pretrained: the backbone's weights, a local checkpoint of torchvision or mmengine (also
+            looked for under ``data_root``), or ``random``. A config that names weights needs one
+            of the two.
         schedule: a recipe by name instead of the config's: ``12_epochs``, ``90k_iterations`` or
             ``small``.
         image_size: width and height that pictures are resized to fit in, instead of the config's.

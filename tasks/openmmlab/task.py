@@ -29,6 +29,7 @@ from tasks.openmmlab.config import (
     take_weights,
     use_one_device,
 )
+from tasks.openmmlab.datasets import dataset_options
 from tasks.openmmlab.forward import predict_forward, tensor_forward
 from tasks.openmmlab.ops import missing_ops
 from tasks.openmmlab.recipes import config_recipe
@@ -53,13 +54,15 @@ class OpenMMLabTask(Task):
     """A task whose model, data and pipelines come from a config of mmdet or mmsegmentation.
 
     Args:
-        dataset: a folder under ``data_root``, or ``{name: ..., path: ..., **options}``.
+        dataset: a folder under ``data_root``, ``{name: ..., path: ..., **options}``, or
+            ``digit_scenes``, which needs no data.
         arch: a ready model, a config by name (``mmdet::FOLDER/FILE.py``) or file, or
             ``{name: ..., dotted.key: value}`` to change keys of the config.
         data_root: the folder of all data sets; by default the environment variable
             DEPTHBENCH_DATA, or ~/.cache/depthbench.
-        pretrained: the backbone's weights, a local checkpoint of torchvision or mmengine, or
-            ``random``. A config that names weights needs one of the two.
+        pretrained: the backbone's weights, a local checkpoint of torchvision or mmengine (also
+            looked for under ``data_root``), or ``random``. A config that names weights needs one
+            of the two.
         schedule: a recipe by name, instead of the config's.
         image_size: width and height that pictures are resized to fit in, instead of the config's.
         cost_size: width and height of the picture that is costed, instead of the one tested on.
@@ -87,12 +90,13 @@ class OpenMMLabTask(Task):
         eval_batch_size: int | None,
         workers: int | None,
     ) -> None:
-        self.dataset, self._dataset_options = dataset_options(dataset, data_folder(data_root))
+        root = data_folder(data_root)
+        self.dataset, self._dataset_options = dataset_options(dataset, root, self.scope)
         self._arch = arch
         name, changes = named("arch", arch)
         # A config is called by its file's name.
         self.arch = label(name.rsplit("/", 1)[-1].rsplit("::", 1)[-1].removesuffix(".py"), changes)
-        self._pretrained = pretrained
+        self._pretrained = weights_file(pretrained, data_folder(data_root))
         self._image_size = size_of("image_size", image_size)
         self._cost_size = size_of("cost_size", cost_size)
         self._eval_batch_size = eval_batch_size
@@ -334,12 +338,12 @@ def padded_to(preprocessor: Mapping[str, Any]) -> int:
     return preprocessor.get("pad_size_divisor") or tested.get("size_divisor") or 1
 
 
-def dataset_options(dataset: str | Mapping[str, Any], root: Path) -> tuple[str, dict[str, Any]]:
-    """A data set's label and its options, among them the ``path`` of its folder."""
-    name, options = named("dataset", dataset)
-    path = Path(str(options.pop("path", root / name))).expanduser()
-    shown = str(options.pop("label", Path(name).name))
-    return shown, {"path": path, **options}
+def weights_file(pretrained: str | None, root: Path) -> str | None:
+    """The checkpoint as it was named, or under ``root`` where it lies there alone."""
+    if pretrained in (None, RANDOM) or Path(pretrained).expanduser().exists():
+        return pretrained
+    below = root / pretrained
+    return str(below) if below.is_file() else pretrained
 
 
 def size_of(option: str, value: Sequence[int] | None) -> tuple[int, int] | None:

@@ -219,3 +219,18 @@ def test_bad_input_is_told_before_training(options: dict[str, Any], message: str
     with pytest.raises(UserError, match=message) as error:
         bccd(**options).check()
     assert "\n" not in str(error.value)
+
+
+def test_weights_come_from_a_file_under_the_data_root(tmp_path: Path) -> None:
+    (tmp_path / "bccd").symlink_to(shared_data("bccd"))
+    source = bccd().build_model().backbone
+    torch.save(source.state_dict(), tmp_path / "tiny.pth")
+    task = bccd(data_root=str(tmp_path), pretrained="tiny.pth")
+    task.check()
+    loaded = task.build_model().backbone.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in source.state_dict().items())
+    facts = task.fingerprint()["weights"]
+    assert facts["file"] == "tiny.pth"
+    assert facts["loaded"] == len(loaded)
+    assert facts["missing"] == ()
+    json.dumps(task.fingerprint())

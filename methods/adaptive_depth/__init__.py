@@ -13,6 +13,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
+from torch import nn
 
 from methods.adaptive_depth.distillation import LOGITS, Recorder, Tap, distillation_terms
 from methods.adaptive_depth.split import Stage, mandatory_norms, split_stages
@@ -25,6 +26,7 @@ from methods.adaptive_depth.switching import (
 )
 from methods.base import METHODS, Method
 from methods.blocks import BlockView, block_view
+from methods.dense import is_dense
 from tasks.errors import UserError
 
 __all__ = ["AdaptiveDepth", "export"]
@@ -42,6 +44,10 @@ class AdaptiveDepth(Method):
 
     A step is two forward and two backward passes: under DistributedDataParallel it needs
     ``find_unused_parameters=True``.
+
+    Of a detector or segmentor the backbone is changed. Its base-net is distilled in what the heads
+    see, the levels of the neck (the feature pyramid, section 4.7), or in the stages of the backbone
+    where there is no neck; the heads learn from the super-net's pass alone.
     """
 
     alpha: float = 0.5
@@ -52,7 +58,7 @@ class AdaptiveDepth(Method):
     """False: the base-net learns from the labels too (Table 4)."""
     feature_kl: bool | None = None
     """Compare stage outputs as well as the network's; False is the paper's outputs-only. None:
-    where the backbone is convolutional."""
+    where the backbone is convolutional, and in every detector and segmentor."""
     topk: int | str = "auto"
     """Compare the teacher's best classes only: a number, ``all``, or ``auto``, 500 of more than
     500."""
@@ -91,17 +97,33 @@ class AdaptiveDepth(Method):
         stages = split_stages(view, self.swin_last_mandatory)
         count = sum(stage.split for stage in stages)
         select_subnets(self.subnets, count)
+        if is_dense(model):
+            self._check_dense()
         make_skippable(view, stages, self.skip_aware_norms)
         if self.distillation:
             convolutional = all(block.kind not in ("vit", "swin") for block in view)
-            features = convolutional if self.feature_kl is None else self.feature_kl
-            attach_taps(view, stages, features)
+            by_default = convolutional or is_dense(model)
+            features = by_default if self.feature_kl is None else self.feature_kl
+            attach_taps(model, view, stages, features)
         mandatory = ", ".join(str(len(stage.mandatory)) for stage in stages)
         print_log(
             f"adaptive_depth: {count} flags; mandatory blocks a stage: {mandatory}",
             logger="current",
         )
         return model
+
+    def _check_dense(self) -> None:
+        """Raise UserError for options about logits, which no detector or segmentor distils."""
+        if self.distillation and self.feature_kl is False:
+            raise UserError(
+                "adaptive_depth: feature_kl=false leaves a detector or segmentor nothing to "
+                "distil; leave it out, or set distillation=false"
+            )
+        if self.topk != "auto":
+            raise UserError(
+                "adaptive_depth: topk chooses among the classes of logits, which are not distilled "
+                "in a detector or segmentor; leave it out"
+            )
 
     def train_step(
         self, model: BaseModel, data: dict[str, Any], optim_wrapper: OptimWrapper
@@ -123,7 +145,12 @@ class AdaptiveDepth(Method):
             _backward_uncounted(optim_wrapper, self.alpha * super_loss)
         with backbone.switch.all(skip=True), stochastic_depth_off(backbone):
             with optim_wrapper.optim_context(model), backbone.recorder.recording() as student:
-                out = model(**batch, mode="tensor" if self.distillation else "loss")
+                if not self.distillation:
+                    out = model(**batch, mode="loss")
+                elif is_dense(model):
+                    model.extract_feat(batch["inputs"])
+                else:  # a wrapped detector too, whose gradients meet in the wrapper's forward
+                    model(**batch, mode="tensor")
             parts = {}
             if self.distillation:
                 parts = distillation_terms(teacher, student, self.temperature, self.topk)
@@ -163,10 +190,19 @@ def make_skippable(view: BlockView, stages: list[Stage], skip_aware_norms: bool 
     view.backbone.recorder = Recorder()
 
 
-def attach_taps(view: BlockView, stages: list[Stage], features: bool) -> None:
-    """Hook what is distilled: the network's output and, with ``features``, each split stage's."""
+def attach_taps(model: BaseModel, view: BlockView, stages: list[Stage], features: bool) -> None:
+    """Hook what is distilled.
+
+    The network's output, unless it is a detector's or segmentor's, and with ``features`` the
+    levels of the neck or, without one, the output of each split stage.
+    """
     recorder = view.backbone.recorder
-    view.backbone.register_forward_hook(Tap(recorder, LOGITS))
+    neck = getattr(model, "neck", None)
+    if not is_dense(model):
+        view.backbone.register_forward_hook(Tap(recorder, LOGITS))
+    elif isinstance(neck, nn.Module):
+        neck.register_forward_hook(Tap(recorder, "level", 1))
+        return
     if features:
         for stage in stages:
             if stage.split:

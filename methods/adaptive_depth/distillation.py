@@ -6,7 +6,7 @@ code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -47,20 +47,30 @@ class Tap:
 
     An object, so that it is copied and pickled with the network. ``channels`` is the channel
     dimension of a feature map, over whose other dimensions but the first the mean is taken; None
-    takes the output as it is.
+    takes the output as it is. Of several outputs, the levels of a neck, each is a tap of its own:
+    ``level1``, ``level2``, ...
     """
 
     recorder: Recorder
     name: str
     channels: int | None = None
 
-    def __call__(self, module: nn.Module, inputs: tuple[object, ...], output: Tensor) -> None:
+    def __call__(
+        self, module: nn.Module, inputs: tuple[object, ...], output: Tensor | Sequence[Tensor]
+    ) -> None:
         """Record ``output``: logits (N, classes), or features pooled to (N, channels)."""
-        if not self.recorder.on or not isinstance(output, Tensor):
+        if not self.recorder.on:
             return
-        if self.channels is not None:
-            output = output.movedim(self.channels, 1).flatten(2).mean(2)
-        self.recorder.seen[self.name] = output
+        if isinstance(output, Tensor):
+            self.recorder.seen[self.name] = self._pooled(output)
+            return
+        for number, level in enumerate(output, start=1):
+            self.recorder.seen[f"{self.name}{number}"] = self._pooled(level)
+
+    def _pooled(self, output: Tensor) -> Tensor:
+        if self.channels is None:
+            return output
+        return output.movedim(self.channels, 1).flatten(2).mean(2)
 
 
 def distillation_terms(

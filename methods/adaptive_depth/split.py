@@ -128,4 +128,5 @@ def mandatory_norms(view: BlockView, stages: list[Stage]) -> Iterator[NormPlace]
     # Known by name: torchvision has two such classes and mmdet and mmseg have their own.
     merging = [m for m in backbone.modules() if type(m).__name__.startswith("PatchMerging")]
     for module, following in zip(merging, stages[1:], strict=False):
-        yield NormPlace(module, "norm", following.flag)
+        if isinstance(module.norm, nn.Module):  # mmdet's and mmseg's can be without
+            yield NormPlace(module, "norm", following.flag)

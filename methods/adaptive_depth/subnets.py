@@ -90,7 +90,7 @@ def export(model: Model, flags: Sequence[bool]) -> Model:
         elif isinstance(module, Skippable):
             skipped = module.switch.skip[module.flag]
             backbone.set_submodule(name, Skip() if skipped else module.block)
-    for module in backbone.modules():
+    for module in exported.modules():
         for key, hook in list(module._forward_hooks.items()):
             if isinstance(hook, Tap):
                 del module._forward_hooks[key]

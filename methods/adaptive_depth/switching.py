@@ -63,7 +63,9 @@ class Skippable(nn.Module):
 class SkipAwareNorm(nn.Module):
     """Two norm layers in one place: ``skip`` is used when the stage skips, else ``full``.
 
-    The second starts as a copy of the first, statistics included. Source: section 3.4.
+    The second starts as a copy of the first, statistics included. It learns its own even where
+    the backbone keeps those of the first (``norm_eval`` of mmdet and mmseg): a pretrained network
+    has none for the base-net. Source: section 3.4.
     """
 
     def __init__(self, norm: nn.Module, switch: Switch, flag: int) -> None:
@@ -80,7 +82,10 @@ class SkipAwareNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The normalised ``x``."""
-        return self.current(x)
+        norm = self.current
+        if norm is self.skip and norm.training != self.training:
+            norm.train(self.training)
+        return norm(x)
 
 
 @contextmanager

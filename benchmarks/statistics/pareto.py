@@ -37,7 +37,7 @@ def pareto_front(
         )
     costs = array * [cost_sign(direction) for direction in better]
     # In this order a point can only be dominated by an earlier one, so the first one left never is.
-    left = np.lexsort(costs.T[::-1])
+    left = np.lexsort(costs.T)
     left = left[~np.isnan(costs[left]).any(axis=1)]
     front = np.zeros(len(costs), dtype=np.bool_)
     while len(left):

@@ -15,6 +15,15 @@ from benchmarks.suite import suite_names
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.classification.registry import DATASETS, MODELS
+from tasks.detection.models import READY as DETECTORS
+from tasks.segmentation.models import READY as SEGMENTORS
+
+MORE = {
+    "models": "every classification model of torchvision by its own name (resnet50, ...)",
+    "detectors": "every config of mmdet by its name (mmdet::fcos/fcos_r50-caffe_fpn_...py) or file",
+    "segmentors": "every config of mmsegmentation by its name (mmseg::FOLDER/FILE.py) or file",
+}
+"""What else can be named."""
 
 
 def list_known(
@@ -25,7 +34,7 @@ def list_known(
         Path | None, typer.Option(help="A Python file with methods of your own, listed as well.")
     ] = None,
 ) -> None:
-    """List methods, tasks, data sets, models and suites, one line each.
+    """List methods, tasks, data sets, networks and suites, one line each.
 
     Example: depthbench list --json
     """
@@ -36,6 +45,8 @@ def list_known(
         "tasks": [(entry.name, entry.summary) for entry in TASKS.entries()],
         "datasets": [(entry.name, entry.summary) for entry in DATASETS.entries()],
         "models": [(entry.name, entry.summary) for entry in MODELS.entries()],
+        "detectors": [(name, ready.summary) for name, ready in DETECTORS.items()],
+        "segmentors": [(name, ready.summary) for name, ready in SEGMENTORS.items()],
         "suites": list(suite_names().items()),
     }
     if as_json:
@@ -51,8 +62,8 @@ def list_known(
         print(kind.replace("datasets", "data sets"))
         for name, summary in entries:
             print(_cut(f"  {name:<{width}}  {summary}".rstrip(), columns))
-        if kind == "models":
-            print("  and every classification model of torchvision by its own name (resnet50, ...)")
+        if kind in MORE:
+            print(f"  and {MORE[kind]}")
         print()
 
 

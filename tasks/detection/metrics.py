@@ -48,7 +48,7 @@ def average_precision(
     if len(summaries) < len(kinds):  # CocoMetric gives up where nothing was detected
         present = _sizes_present(metric)
         empty = [0.0 if there else -1.0 for there in present]
-        summaries = {kind: empty for kind in kinds}
+        summaries = dict.fromkeys(kinds, empty)
         note = "nothing was detected"
     else:
         note = ""

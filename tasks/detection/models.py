@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tasks.base import Recipe
-from tasks.openmmlab.task import Ready
+from tasks.openmmlab.ready import Ready
 
 COCO_IMAGES = 117_266
 """Images of COCO train2017 that hold annotations."""

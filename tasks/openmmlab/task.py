@@ -7,7 +7,7 @@ import copy
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +32,7 @@ from tasks.openmmlab.config import (
 from tasks.openmmlab.datasets import dataset_options
 from tasks.openmmlab.forward import predict_forward, tensor_forward
 from tasks.openmmlab.ops import missing_ops
+from tasks.openmmlab.ready import Ready
 from tasks.openmmlab.recipes import config_recipe
 from tasks.openmmlab.scope import openmmlab
 from tasks.openmmlab.weights import LoadReport, load_backbone
@@ -39,15 +40,6 @@ from tasks.options import label, named
 
 RANDOM = "random"
 SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A model that has a name of its own: a config, and what is changed in it."""
-
-    config: str
-    summary: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class OpenMMLabTask(Task):

@@ -47,7 +47,15 @@ def test_list_names_everything_a_suite_can_name() -> None:
 
 def test_list_json_agrees_with_the_text() -> None:
     known = json.loads(depthbench("list", "--json").stdout)
-    assert set(known) == {"methods", "tasks", "datasets", "models", "suites"}
+    assert set(known) == {
+        "methods",
+        "tasks",
+        "datasets",
+        "models",
+        "detectors",
+        "segmentors",
+        "suites",
+    }
     text = depthbench("list").stdout
     for entries in known.values():
         assert entries

@@ -11,12 +11,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmengine.model import BaseModel
 
 from methods.base import METHODS, Method
 from methods.blocks import Block, BlockView, block_view
+from methods.dense import is_dense
 from methods.mind import analysis
 from methods.mind.controller import Controller
 from methods.mind.wrapping import wrap
@@ -42,7 +43,12 @@ class Mind(Method):
 
     A plain pass feeds an introspection network that chooses blocks for each image; a second pass
     iterates those. No parameter is saved and a training step costs more than a plain one.
+
+    Of a detector or segmentor the backbone is changed: the mask is one an image, batch norms are
+    frozen and the introspection loss joins the losses of the heads.
     """
+
+    metrics: ClassVar[Mapping[str, str]] = {"macs_executed_backbone": "MAC/image"}
 
     blocks: Sequence[int] | None = None
     """Blocks that can be iterated, numbered from 1; None takes all that keep their shape."""
@@ -124,17 +130,24 @@ class Mind(Method):
         Names of the backbone's parameters stay as they are.
 
         Raises:
-            UserError: a named block changes the feature map, or no block keeps it.
+            UserError: a named block changes the feature map, no block keeps it, or blocks
+                checkpoint themselves.
         """
         view = block_view(model)
         wrapped = self._wrapped(view)
+        if any(getattr(block.module, "with_cp", False) for block in wrapped):
+            raise UserError(
+                "mind: the backbone checkpoints its blocks, which would compute them again without "
+                "what iterating adds; set its option with_cp=false"
+            )
         if self.layer_weights is not None and len(self.layer_weights) != len(wrapped):
             raise UserError(
                 f"mind: layer_weights has {len(self.layer_weights)} numbers, but "
                 f"{len(wrapped)} blocks are wrapped"
             )
         model.mind = Controller(self, view, wrapped)
-        wrap(model, model.mind, self._frozen)
+        by_default = self.freeze_norms is None and is_dense(model)
+        wrap(model, model.mind, self._frozen or by_default)
         return model
 
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:

@@ -9,7 +9,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from methods.mind.controller import Controller, Outcome
+from methods.dense import is_dense
+from methods.mind.controller import Controller, Outcome, Pass
 
 TERCILES = ("easy", "medium", "hard")
 
@@ -23,59 +24,50 @@ def analyse(model: BaseModel, batches: Iterable[dict[str, Any]]) -> dict[str, fl
 
     Returns:
         ``macs_executed`` in multiply-adds for one image, both passes and the introspection network
-        included, with ``@p10`` and ``@p90`` for its distribution; ``selection_rate``, the chosen
+        included, with ``@p10`` and ``@p90`` for its distribution (of a detector or segmentor
+        ``macs_executed_backbone``, since nothing else is counted); ``selection_rate``, the chosen
         blocks in % of those that could be; ``iterations``, the mean steps of a chosen block, and
         ``non_converged``, the chosen blocks in % that ended before they stood still (both absent
-        when nothing was chosen); ``top1`` in % by difficulty.
+        when nothing was chosen); ``top1`` in % by difficulty. Of a segmentor that looks at an
+        image through a sliding window, work is the sum over windows and the others are means over
+        them.
     """
     controller: Controller = model.mind
-    outcomes, predictions = [], []
-    images = 0
+    name = "macs_executed_backbone" if is_dense(model) else "macs_executed"
+    outcomes, macs, predictions = [], [], []
     for batch in batches:
-        out = model.test_step(batch)
-        images += len(out)
-        if controller.last is not None:
-            outcomes.append(controller.last)
+        with controller.watched() as passes:
+            out = model.test_step(batch)
+        outcomes += [each.outcome for each in passes]
+        macs.append(torch.stack([each.macs for each in passes]).sum(0))
         if isinstance(out, Tensor) and out.dim() == 2:
             predictions.append((out.float(), batch["data_samples"].to(out.device)))
-    done = _join(outcomes, images, len(controller.wrapped))
-    found = work(controller, done)
-    found |= {
-        f"macs_executed@p{share}": float(executed_macs(controller, done).quantile(share / 100))
-        for share in (10, 90)
-    }
-    if predictions and images >= len(TERCILES):
+    done = Pass(Outcome(*map(torch.cat, zip(*outcomes, strict=True))), torch.cat(macs))
+    found = work(done, name)
+    for share in (10, 90):
+        found[f"{name}@p{share}"] = float(done.macs.quantile(share / 100))
+    if predictions and len(done.macs) >= len(TERCILES):
         logits, labels = (torch.cat(part) for part in zip(*predictions, strict=True))
         right = (logits.argmax(1) == labels).double().cpu()
-        for name, rows in zip(TERCILES, terciles(logits), strict=True):
-            found[f"top1@{name}"] = 100 * float(right[rows].mean())
-            part = Outcome(*(tensor[rows] for tensor in done))
-            found |= {f"{metric}@{name}": value for metric, value in work(controller, part).items()}
+        for tercile, rows in zip(TERCILES, terciles(logits), strict=True):
+            found[f"top1@{tercile}"] = 100 * float(right[rows].mean())
+            part = Pass(Outcome(*(each[rows] for each in done.outcome)), done.macs[rows])
+            found |= {f"{metric}@{tercile}": value for metric, value in work(part, name).items()}
     return found
 
 
-def work(controller: Controller, done: Outcome) -> dict[str, float]:
-    """The means over some images of what was executed."""
-    chosen = int(done.chosen.sum())
+def work(done: Pass, name: str) -> dict[str, float]:
+    """The means over some images of what was executed; ``name`` is that of the multiply-adds."""
+    chosen, iterations, converged = done.outcome
+    count = int(chosen.sum())
     found = {
-        "macs_executed": float(executed_macs(controller, done).mean()),
-        "selection_rate": 100 * float(done.chosen.double().mean()),
+        name: float(done.macs.mean()),
+        "selection_rate": 100 * float(chosen.double().mean()),
     }
-    if chosen:
-        found["iterations"] = float(done.iterations[done.chosen].mean())
-        found["non_converged"] = 100 * int((done.chosen & ~done.converged).sum()) / chosen
+    if count:
+        found["iterations"] = float(iterations[chosen].double().mean())
+        found["non_converged"] = 100 * int((chosen & ~converged).sum()) / count
     return found
-
-
-def executed_macs(controller: Controller, done: Outcome) -> Tensor:
-    """Multiply-adds of each image (N,), float64."""
-    if controller.macs is None:
-        raise ValueError("the model has not seen an image yet")
-    plain, blocks = controller.macs
-    introspection = controller.introspection
-    fixed = plain if introspection is None else 2 * plain + introspection.macs
-    extra = (done.iterations - 1) @ torch.tensor(blocks, dtype=torch.float64)
-    return fixed + extra
 
 
 def terciles(logits: Tensor) -> list[Tensor]:
@@ -83,12 +75,3 @@ def terciles(logits: Tensor) -> list[Tensor]:
     log_probabilities = logits.double().log_softmax(1)
     entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
     return list(entropy.cpu().argsort(stable=True).tensor_split(3))
-
-
-def _join(outcomes: list[Outcome], images: int, layers: int) -> Outcome:
-    if not outcomes:  # no block was ever to be iterated
-        shape = (images, layers)
-        nothing = torch.zeros(shape, dtype=torch.bool)
-        return Outcome(nothing, torch.ones(shape, dtype=torch.float64), nothing)
-    chosen, iterations, converged = (torch.cat(part).cpu() for part in zip(*outcomes, strict=True))
-    return Outcome(chosen, iterations.double(), converged)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
 from methods.blocks import Block, BlockView
@@ -42,6 +43,14 @@ class Outcome(NamedTuple):
     converged: Tensor
 
 
+class Pass(NamedTuple):
+    """One pass of the backbone over N images."""
+
+    outcome: Outcome
+    macs: Tensor
+    """(N,), float64: multiply-adds of each image, look-ahead and introspection included."""
+
+
 class Controller(nn.Module):
     """Chooses the mask of a batch and keeps the norms that make the iterations converge.
 
@@ -68,6 +77,9 @@ class Controller(nn.Module):
         self.norms = nn.ModuleList(BranchNorm(block) for block in wrapped if spectral)
         self.macs: tuple[float, list[float]] | None = None
         """Multiply-adds for one image: of the plain pass, and of each wrapped block."""
+        self._counts: dict[tuple[int, ...], tuple[float, list[float]]] = {}
+        """The same for each shape of an image that has been seen."""
+        self._passes: list[Pass] | None = None
         self.plan: Plan | None = None
         self.wants_loss = False
         self.loss: Tensor | None = None
@@ -130,9 +142,30 @@ class Controller(nn.Module):
             for norm, block in zip(self.norms, self.wrapped, strict=True):
                 norm.update(block, FRESH_ITERATIONS if unknown else 1)
 
-    def finish(self, plan: Plan) -> None:
-        """Keep the outcome and, where it was asked for, the introspection loss."""
-        self.last = Outcome(plan.mask.detach() > 0.5, plan.iterations, plan.converged)
+    @contextmanager
+    def watched(self) -> Iterator[list[Pass]]:
+        """What the backbone's passes inside do; several, where an image is seen in windows."""
+        passes: list[Pass] = []
+        self._passes = passes
+        try:
+            yield passes
+        finally:
+            self._passes = None
+
+    def finish(self, plan: Plan | None, images: int) -> None:
+        """Keep the outcome and, where it was asked for, the introspection loss.
+
+        Args:
+            plan: of the pass that ended; None where nothing was to be iterated.
+            images: how many there were.
+        """
+        self.last = None
+        if plan is not None:
+            self.last = Outcome(plan.mask.detach() > 0.5, plan.iterations, plan.converged)
+        if self._passes is not None:
+            self._passes.append(self._executed(images))
+        if plan is None:
+            return
         if self.wants_loss and self.introspection is not None and self.macs is not None:
             costs = plan.mask.new_tensor(self.macs[1])
             weights = self.options.layer_weights
@@ -146,13 +179,37 @@ class Controller(nn.Module):
                 self.options.delta,
             )
 
+    def _executed(self, images: int) -> Pass:
+        assert self.macs is not None
+        plain, blocks = self.macs
+        fixed = plain
+        if self.introspection is not None:
+            fixed = 2 * plain + self.introspection.macs
+        if self.last is not None:
+            done = Outcome(*(part.cpu() for part in self.last))
+        else:
+            shape = (images, len(self.wrapped))
+            nothing = torch.zeros(shape, dtype=torch.bool)
+            done = Outcome(nothing, torch.ones(shape), nothing)
+        extra = (done.iterations.double() - 1) @ torch.tensor(blocks, dtype=torch.float64)
+        return Pass(done, fixed + extra)
+
     @torch.no_grad()
     def count(self, plain: Callable[[Tensor], Any], x: Tensor) -> None:
-        """Count the multiply-adds of a plain pass and of its wrapped blocks on the first image."""
+        """Know the multiply-adds of a plain pass and its wrapped blocks for an image of ``x``.
+
+        They are counted on the first image of each shape, out of sight of other counters.
+        """
+        shape = tuple(x.shape[1:])
+        self.macs = self._counts.get(shape)
         if self.macs is not None:
             return
         marks: list[int] = []
-        with ExitStack() as stack, FlopCounterMode(display=False) as counter:
+        with (
+            ExitStack() as stack,
+            _disable_current_modes(),
+            FlopCounterMode(display=False) as counter,
+        ):
 
             def mark(*_: Any) -> None:
                 marks.append(counter.get_total_flops())
@@ -163,7 +220,7 @@ class Controller(nn.Module):
             plain(x[:1])
         pairs = zip(marks[::2], marks[1::2], strict=True)
         # The counter counts a multiply-add as two operations.
-        self.macs = (
+        self.macs = self._counts[shape] = (
             counter.get_total_flops() / 2,
             [(after - before) / 2 for before, after in pairs],
         )

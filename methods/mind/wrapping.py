@@ -134,7 +134,7 @@ class TwoPassForward:
             controller.count(plain, x)
             plan = controller.choose(plain, x)
         if plan is None:
-            controller.last = None
+            controller.finish(None, len(x))
             return plain(x)
         controller.follow_weights()
         controller.plan = plan
@@ -142,7 +142,7 @@ class TwoPassForward:
             out = plain(x)
         finally:
             controller.plan = None
-        controller.finish(plan)
+        controller.finish(plan, len(x))
         return out
 
 

@@ -1,7 +1,8 @@
-"""Adaptive depth networks: parameters and operations of the ImageNet sub-networks."""
+"""Adaptive depth networks: parameters and operations of the sub-networks."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from functools import cache
 
@@ -30,6 +31,8 @@ TABLE_2 = {
 }
 """What the table's own names stand for."""
 
+DETECTORS = "benchmarks.verify.adn_detectors"
+
 SWIN_BASE = (
     "counted with 1, 1, 3, 2 blocks a stage (swin_last_mandatory); 1, 1, 3, 1 hold 15.31 M and "
     "take 2.340 G"
@@ -40,9 +43,11 @@ def quantity(claim: Claim) -> Quantity | None:
     """The figure of a claim in its unit; None for what the project cannot count."""
     arch, variant = TABLE_2.get(claim.arch, (claim.arch, claim.variant))
     ours = claim.arch in TABLE_2 or claim.method in ("adaptive_depth", "end_to_end")
+    name = {"full": "super", "base against super": "base"}.get(variant, variant)
+    if claim.task == "detection" and ours and claim.metric == "gmacs":
+        return _detector(arch, name)
     if claim.task != "classification" or not ours or arch not in COUNTING:
         return None
-    name = {"full": "super", "base against super": "base"}.get(variant, variant)
     if claim.metric == "gmacs_reduction":
         return reduction(macs(arch, name), macs(arch, "super"))
     if claim.metric == "gmacs":
@@ -72,6 +77,12 @@ def macs(arch: str, name: str) -> Quantity:
     """Multiply-adds of one sub-network for an image of 224x224 pixels."""
     count = operations(subnetwork(arch, name), channels=3, size=224, own=COUNTING[arch])
     return _remarked(arch, name, count)
+
+
+def _detector(arch: str, name: str) -> Quantity | None:
+    # Imported here: mmdet takes seconds, which the other claims need not wait for.
+    found: Quantity | None = importlib.import_module(DETECTORS).macs(arch, name)
+    return found and found / 1e9
 
 
 def _remarked(arch: str, name: str, count: Quantity) -> Quantity:

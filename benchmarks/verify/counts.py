@@ -12,6 +12,9 @@ from benchmarks.meters.parameters import disk_size, parameters
 from benchmarks.verify.quantity import PLAIN, Quantity
 from tasks.classification.models.zoo import build_backbone
 
+BY_OPERATION = tuple(name for name, counting in COUNTINGS.items() if not counting.modules)
+"""Countings that fit any network; those by module are of detectors alone."""
+
 
 def network(arch: str, classes: int, channels: int, size: int) -> nn.Module:
     """The project's network on the meta device: shapes without memory."""
@@ -25,9 +28,9 @@ def stored_parameters(model: nn.Module) -> Quantity:
 
 
 def operations(model: nn.Module, channels: int, size: int, own: str = PLAIN) -> Quantity:
-    """Multiply-adds of one image by every counting; ``own`` is the paper's."""
+    """Multiply-adds of one image by every counting of operations; ``own`` is the paper's."""
     image = torch.empty(1, channels, size, size, device="meta")
-    return Quantity({name: count_macs(model, image, name) for name in COUNTINGS}, own)
+    return Quantity({name: count_macs(model, image, name) for name in BY_OPERATION}, own)
 
 
 def state_dict_bytes(model: nn.Module) -> Quantity:

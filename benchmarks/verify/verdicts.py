@@ -13,6 +13,7 @@ from benchmarks.verify.cautions import NOT_COMPARABLE, NOT_RUN, caution
 from benchmarks.verify.quantity import PLAIN, Quantity
 from methods.base import METHODS
 from tasks.base import TASKS
+from tasks.errors import UserError
 
 PAPERS = {
     "adn": "benchmarks.verify.adn",
@@ -66,7 +67,10 @@ def verify(claims: Iterable[Claim]) -> list[Checked]:
 
 def check(claim: Claim) -> Checked:
     """Compute what follows from the network alone, and say of everything else why not."""
-    found = quantity(claim)
+    try:
+        found = quantity(claim)
+    except UserError as error:  # a package that does not work here, which only some claims need
+        return Checked(claim, NOT_RUN, str(error))
     warning = caution(claim)
     if warning is not None:
         if found is None:

@@ -13,6 +13,7 @@ from benchmarks.verify.quantity import Quantity
 from benchmarks.verify.verdicts import CONTRADICTED, REPRODUCED, Checked, check, compare, verify
 from methods.base import METHODS
 from tasks.base import TASKS
+from tasks.errors import UserError
 
 
 @cache
@@ -86,6 +87,54 @@ def test_adaptive_depth_table_1(
     assert found.verdict == REPRODUCED
     assert found.computed == pytest.approx(computed, abs=6e-4)
     assert found.counting == counting
+
+
+@pytest.mark.parametrize(
+    ("arch", "base", "computed", "counting", "plain"),
+    [
+        ("faster_rcnn_r50_fpn", False, 207.065, "mmcv", 206.330),
+        ("faster_rcnn_r50_fpn", True, 175.658, "mmcv", 175.135),
+        ("mask_rcnn_r50_fpn", False, 260.138, "mmcv", 259.316),
+        ("mask_rcnn_r50_fpn", True, 228.730, "mmcv", 228.121),
+        ("retinanet_r50_fpn", False, 151.540, "plain", 151.540),
+        ("retinanet_r50_fpn", True, 132.043, "plain", 132.043),
+    ],
+)
+def test_adaptive_depth_detectors(
+    arch: str, base: bool, computed: float, counting: str, plain: float
+) -> None:
+    for method, variant in (("end_to_end", "full"), ("adaptive_depth", "super")):
+        name = "base" if base else variant
+        found = one("adn", arch=arch, method=method, variant=name, metric="gmacs")
+        assert (found.verdict, found.counting) == (REPRODUCED, counting)
+        assert found.computed == pytest.approx(computed, abs=6e-4)
+        assert found.plain == pytest.approx(plain, abs=6e-4)
+        assert ("1280x800" in found.reason) == (arch != "retinanet_r50_fpn")
+        assert ("torchvision" in found.reason) == (arch == "retinanet_r50_fpn")
+
+
+def test_retinanets_figure_is_the_one_that_torchvision_prints() -> None:
+    from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
+
+    printed = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["_ops"]
+    found = one("adn", arch="retinanet_r50_fpn", variant="super", metric="gmacs")
+    assert float(found.claim.value) == printed
+
+
+def test_a_package_that_does_not_work_leaves_its_claims_unrun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from benchmarks.verify import adn_detectors
+
+    def broken(scope: str) -> None:
+        raise UserError(f"{scope} cannot be imported")
+
+    monkeypatch.setattr(adn_detectors, "openmmlab", broken)
+    adn_detectors.macs.cache_clear()
+    wanted = one("adn", arch="mask_rcnn_r50_fpn", variant="super", metric="gmacs").claim
+    found = check(wanted)
+    assert (found.verdict, found.computed) == (NOT_RUN, None)
+    assert found.reason == "mmdet cannot be imported"
 
 
 def test_the_plain_count_stands_beside_the_papers_own() -> None:
@@ -234,9 +283,12 @@ def test_what_is_not_computed_says_why() -> None:
     assert reason("repl", metric="ppl")[0] == reason("repl", metric="top1")[0] == NOT_COMPARABLE
     for each in checked():
         claim = each.claim
-        if claim.task not in TASKS.names() and claim.paper == "adn":
+        if claim.metric in ("box_ap", "mask_ap"):
             assert (each.verdict, each.computed) == (NOT_RUN, None)
-            assert claim.task in each.reason
+            known = claim.task in TASKS.names()
+            assert ("needs training on COCO" if known else claim.task) in each.reason
+        elif claim.task not in TASKS.names() and claim.paper == "adn":
+            assert claim.metric in EXACT
         elif "(base)" not in claim.method and claim.method not in METHODS.names():
             if claim.method != "deep_ensemble" or claim.metric not in EXACT:
                 assert each.verdict == NOT_RUN

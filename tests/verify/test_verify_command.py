@@ -64,6 +64,26 @@ def test_an_unknown_paper_is_one_sentence() -> None:
     )
 
 
+def test_claims_about_no_detector_import_no_detectors() -> None:
+    script = (
+        "import sys\n"
+        "from benchmarks.claims import read_claims\n"
+        "from benchmarks.verify.verdicts import check\n"
+        "claims = [c for c in read_claims(['adn']) if c.arch == 'resnet50']\n"
+        "assert any(check(c).computed for c in claims if c.metric == 'params')\n"
+        "assert not {'mmdet', 'mmcv'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_all_papers_together_take_under_a_minute() -> None:
     def seconds() -> float:

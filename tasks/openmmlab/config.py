@@ -95,10 +95,32 @@ def take_weights(model: dict[str, Any]) -> list[str]:
 
 
 def set_classes(model: dict[str, Any], classes: int) -> None:
-    """Give every head that many classes, in place."""
+    """Give every head that many classes, and its losses as many weights, in place.
+
+    Raises:
+        UserError: a loss weighs the config's own classes one by one.
+    """
     for node in walk(model):
-        if "num_classes" in node:
-            node["num_classes"] = classes
+        # Mask2Former counts things and stuff apart; a detector's has no stuff.
+        key = "num_things_classes" if node.get("num_stuff_classes") == 0 else "num_classes"
+        if key in node:
+            before, node[key] = node[key], classes
+            if before != classes:
+                _set_class_weights(node, before, classes)
+
+
+def _set_class_weights(head: dict[str, Any], before: int, classes: int) -> None:
+    for loss in walk(head):
+        weights = loss.get("class_weight")
+        # One more is for what belongs to no class.
+        if not isinstance(weights, list | tuple) or len(weights) not in (before, before + 1):
+            continue
+        if len(set(weights[:before])) > 1:
+            raise UserError(
+                f"the config's {loss.get('type', 'loss')} weighs each of its {before} classes, but "
+                f"there are {classes}: set its class_weight to null or to {classes} numbers"
+            )
+        loss["class_weight"] = [*[weights[0]] * classes, *weights[before:]]
 
 
 def use_one_device(model: dict[str, Any]) -> None:

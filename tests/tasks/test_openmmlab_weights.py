@@ -221,6 +221,12 @@ def test_weights_of_another_network_are_refused(donor: nn.Module, tmp_path: Path
         load_backbone(swin, save(torchvision_swin.state_dict(), tmp_path))
 
 
+def test_a_file_with_a_few_names_in_common_is_refused(donor: nn.Module, tmp_path: Path) -> None:
+    few = {name: value for name, value in donor.state_dict().items() if name.startswith("layer1.")}
+    with pytest.raises(UserError, match=r"holds 20 of the 100 tensors .*lacks conv1.weight\)"):
+        load_backbone(ResNet(18), save(few, tmp_path))
+
+
 def test_another_shape_is_named_and_changes_nothing(donor: nn.Module, tmp_path: Path) -> None:
     state = donor.state_dict()
     state["layer2.0.conv1.weight"] = torch.ones(5, 64, 3, 3)

@@ -6,7 +6,8 @@ import json
 import logging
 import re
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,10 +70,7 @@ def show(
     from tasks.base import Drawing
 
     notes: list[str] = []
-    # What the run has logged about its model already is not told again, and stdout is for paths.
-    logging.disable(logging.WARNING)
-    messages = Console(stderr=True)
-    with redirect_stdout(sys.stderr), messages.status("rebuilding the model") as status:
+    with quiet(), Console(stderr=True).status("rebuilding the model") as status:
         built, model = trained_model(folder, notes.append, device)
         networks = built.method.variants(model)
         chosen = next(iter(networks)) if variant is None else variant
@@ -99,6 +97,17 @@ def show(
         print(json.dumps({**told, "pictures": [str(path) for path in pictures]}, indent=2))
     else:
         print("\n".join(map(str, pictures)))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave stdout to the paths, and untold what the run has logged about its model already."""
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def document(folder: Path, built: Built, variant: str, split: str) -> dict[str, str]:

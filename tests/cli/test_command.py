@@ -92,7 +92,7 @@ def test_list_shows_the_methods_of_a_file(tmp_path: Path) -> None:
     assert "no method file" in one_error(depthbench("list", "--method-file", tmp_path / "none.py"))
 
 
-@pytest.mark.parametrize("verb", ["list", "run", "table"])
+@pytest.mark.parametrize("verb", ["list", "run", "show", "table"])
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     done = depthbench(verb, "--help")
     assert done.returncode == 0

@@ -57,7 +57,7 @@ def test_mistakes_are_told(tmp_path, option, told):
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written to .*file"):
+    with pytest.raises(UserError, match=r"cannot be written to .*file"):
         dataset_options(SMALL, tmp_path / "file", "mmdet")
 
 

@@ -102,8 +102,8 @@ def make_digit_scenes(
         seed: decides which digits lie where, on what ground.
 
     Raises:
-        UserError: a split is without pictures, a picture without room for a digit, or the folder
-            cannot be written.
+        UserError: a split without pictures, or no room for a digit.
+        OSError: the folder cannot be written.
     """
     if size < _LEAST_SIZE:
         raise UserError(f"scenes of digits need a size of {_LEAST_SIZE} pixels or more: {size}")
@@ -118,12 +118,9 @@ def make_digit_scenes(
             for split, count in counts.items():
                 _write_split(made, split, [draw_scene(split, n, size, seed) for n in range(count)])
             made.rename(folder)
-    except OSError as error:
+    except OSError:
         if not folder.is_dir():
-            raise UserError(
-                f"scenes of digits cannot be written to {folder.parent} ({error.strerror}): name a "
-                "folder with room that you may write to"
-            ) from error
+            raise
 
 
 def draw_scene(split: str, number: int, size: int, seed: int) -> Scene:

@@ -155,12 +155,6 @@ def test_what_cannot_be_drawn_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot be written to .*file \("):
-        digit_scenes(tmp_path / "file", 1, 1, 1)
-
-
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 @settings(max_examples=60, deadline=None)
 def test_run_lengths_are_cocos(mask: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from benchmarks.cli.live import LiveDisplay, PlainDisplay
 from benchmarks.launch.local import ForkServer
-from benchmarks.launch.preload import PRELOAD
+from benchmarks.launch.preload import preload_for
 from benchmarks.launch.suite_run import (
     Job,
     SuiteRun,
@@ -60,7 +60,7 @@ def run(
     messages = Console(stderr=True) if as_json else Console()
     driver: SuiteRun | None = None
     try:
-        with ForkServer(PRELOAD) as server:
+        with ForkServer(preload_for(suite)) as server:
             plan = read_suite_file(server, suite, method_file)
             if device is not None:
                 plan = replace(plan, device=device)

@@ -6,6 +6,13 @@ thread pool, for neither survives a fork.
 
 from __future__ import annotations
 
+import contextlib
+import re
+from pathlib import Path
+
+from benchmarks.suite import suite_files
+from tasks.base import TASKS
+
 PRELOAD: tuple[str, ...] = (
     "numpy",
     "torch",
@@ -18,3 +25,16 @@ PRELOAD: tuple[str, ...] = (
     "tasks.classification",
     "methods.blocks",
 )
+
+
+def preload_for(suite: str) -> tuple[str, ...]:
+    """The modules for a suite: a task's package may name more in a module ``preload``.
+
+    The suite's text is searched, not read: reading it can take a method file, which imports torch.
+    """
+    text = ""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        text = suite_files().get(suite, Path(suite)).read_text(encoding="utf-8")
+    named = [e for e in TASKS.entries() if re.search(rf"\bname:\s*{re.escape(e.name)}\b", text)]
+    packages = {entry.module.rpartition(".")[0] for entry in named}
+    return (*PRELOAD, *(f"{package}.preload" for package in sorted(packages) if package))

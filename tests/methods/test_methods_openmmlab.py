@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from openmmlab_models import batch, fcn, mask_rcnn, retinanet, upernet
+from openmmlab_models import DILATED, batch, fcn, mask_rcnn, resnet, retinanet, upernet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -155,6 +156,23 @@ def test_a_replaced_block_keeps_its_own_dilation():
     neighbour = model.backbone.layer4[2].conv2
     assert neighbour.dilation == (8, 8)
     torch.testing.assert_close(conv.weight, neighbour.weight)
+
+
+def test_a_light_operator_has_the_dilation_of_the_block_that_it_stands_for():
+    backbone = resnet("mmseg", "ResNetV1c", depth=34, **DILATED)
+    backbone.eval()
+    stage = backbone.layer3  # of 3, 4, 6 and 3 blocks
+    weight = (stage[2].conv1.weight + stage[4].conv1.weight) / 2
+    Replacement(blocks=[11]).prepare(Backboned(backbone))
+    x = torch.randn(1, 32, 9, 9)
+    expected = F.conv2d(x, weight, padding=2, dilation=2) / (1 + 1e-5) ** 0.5
+    torch.testing.assert_close(stage[3](x), F.relu(expected + x))
+
+
+class Backboned(nn.Module):
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
 
 
 @pytest.mark.parametrize("boundary", ["shift", "project", "single"])

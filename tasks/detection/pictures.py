@@ -15,6 +15,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from tasks.openmmlab.batches import drawn_from
 from tasks.openmmlab.drawing import Panels, load_picture, palette
 from tasks.pictures import readable_size
 
@@ -81,7 +82,9 @@ def draw(picture: np.ndarray, instances: InstanceData, metainfo: Mapping[str, An
     visualiser.dataset_meta = {"classes": classes, "palette": palette(metainfo)}
     sample = DetDataSample(gt_instances=drawn)
     canvas = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-    visualiser.add_datasample("picture", canvas, sample, draw_pred=False)
+    # mmdet draws the shade of each mask from numpy's global generator.
+    with drawn_from(0):
+        visualiser.add_datasample("picture", canvas, sample, draw_pred=False)
     return Image.fromarray(visualiser.get_image())
 
 

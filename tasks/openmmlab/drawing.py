@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from PIL import Image
 
 from tasks.base import Drawing
 from tasks.classification.evaluation import eval_mode
-from tasks.openmmlab.batches import drawn_from
 from tasks.openmmlab.scope import openmmlab
 from tasks.pictures import save, side_by_side, spread
 
@@ -48,8 +48,7 @@ def draw_images(
         The files, ``SPLIT-NUMBER-NAME.png``.
     """
     written = []
-    # mmdet draws a shade for each mask from numpy's global generator.
-    with eval_mode(model), torch.no_grad(), openmmlab(scope), drawn_from(0), quiet():
+    with eval_mode(model), torch.no_grad(), openmmlab(scope), quiet():
         for index in spread(len(dataset), drawing.count):
             (predicted,) = model.test_step(pseudo_collate([dataset[index]]))
             info = dataset.get_data_info(index)
@@ -79,11 +78,15 @@ def palette(metainfo: Mapping[str, Any]) -> list[tuple[int, int, int]]:
     classes, own = metainfo["classes"], metainfo.get("palette") or ()
     if len(own) == len(classes):
         return [(int(r), int(g), int(b)) for r, g, b in own]
-    return [_colour(index) for index in range(len(classes))]
+    return _hues(len(classes))
 
 
-def _colour(index: int) -> tuple[int, int, int]:
-    """Hues as far from the earlier ones as the golden ratio keeps them, in turn light and dark."""
-    value = (1.0, 0.75)[index // 3 % 2]
-    red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN % 1, 0.9, value)
-    return round(255 * red), round(255 * green), round(255 * blue)
+def _hues(count: int) -> list[tuple[int, int, int]]:
+    """Hues from all around the circle, light and dark; one is far from the next."""
+    stride = next(s for s in range(round(count * _GOLDEN), count + 1) if math.gcd(s, count) == 1)
+    found = []
+    for index in range(count):
+        place = index * stride % count
+        shade = colorsys.hsv_to_rgb(place / count, 0.9, (1.0, 0.7)[place % 2])
+        found.append((round(255 * shade[0]), round(255 * shade[1]), round(255 * shade[2])))
+    return found

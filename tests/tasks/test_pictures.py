@@ -17,6 +17,7 @@ from tasks.classification.task import ClassificationTask
 from tasks.detection.task import DetectionTask
 from tasks.openmmlab.drawing import palette
 from tasks.pictures import GAP, READABLE, STRIP, readable_size, side_by_side, spread
+from tasks.segmentation.pictures import overlay
 from tasks.segmentation.task import SegmentationTask
 
 CPU = torch.device("cpu")
@@ -106,8 +107,11 @@ def test_annotated_boxes_lie_around_the_digits(detection: DetectionTask, tmp_pat
     empty = Fixed(pred_instances=InstanceData(**nothing))
     (picture,) = detection.draw(empty, Drawing(tmp_path, "val", 1), CPU)
     truth, plain = panels(picture)
+    info = detection.split("val").get_data_info(0)
+    stored = Image.open(info["img_path"]).convert("RGB").resize((READABLE,) * 2)
+    assert is_like(plain, np.asarray(stored), 2)
     changed = (truth != plain).any(2)
-    objects = detection.split("val").get_data_info(0)["instances"]
+    objects = info["instances"]
     inside = np.zeros_like(changed)
     for one in objects:
         left, top, right, bottom = (round(SCALE * side) for side in one["bbox"])
@@ -146,6 +150,15 @@ def test_classes_are_laid_over_the_picture(tmp_path: Path) -> None:
             predicted = 0.6 * shades[7 if column >= SIDE // 2 else 0] + 0.4 * original[at]
             assert is_like(drawn[at], predicted, 16)
             assert is_like(truth[at], 0.6 * shades[labels[row, column]] + 0.4 * original[at], 16)
+
+
+def test_labels_keep_their_edges_when_they_are_enlarged() -> None:
+    labels = np.zeros((8, 8), np.uint8)
+    labels[2:5, 3:] = 9
+    classes = {"classes": "abcdefghij"}
+    drawn = np.asarray(overlay(np.zeros((8, 8, 3), np.uint8), labels, classes))
+    assert drawn.shape == (READABLE, READABLE, 3)
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 2
 
 
 def test_wrong_classes_are_framed_in_red() -> None:

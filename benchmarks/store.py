@@ -15,7 +15,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -264,13 +264,18 @@ def write_rows(path: Path, rows: Iterable[Row]) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def read_rows(path: Path, sha256: str | None = None) -> list[Row]:
+def read_rows(
+    path: Path,
+    sha256: str | None = None,
+    keep: Callable[[Sequence[str]], bool] | None = None,
+) -> list[Row]:
     """Read a ``rows.csv``, all of it or nothing.
 
     Args:
         path: the file.
         sha256: what :func:`write_rows` returned, where it is known: without it a file that was
             cut exactly between two rows passes for a shorter one.
+        keep: which lines are wanted, see :func:`benchmarks.rows.parse_rows`.
 
     Raises:
         UserError: the file is absent, cut short, changed or not of depthbench; names the line.
@@ -279,7 +284,7 @@ def read_rows(path: Path, sha256: str | None = None) -> list[Row]:
         content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    rows = parse_rows(content, str(path))
+    rows = parse_rows(content, str(path), keep)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{path} is not the file that the run wrote: run it again")
     return rows

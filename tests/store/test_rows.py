@@ -128,3 +128,16 @@ def test_text_that_no_file_can_hold_is_written_all_the_same(tmp_path: Path) -> N
 def test_an_absent_file_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read"):
         read_rows(tmp_path / "rows.csv")
+
+
+@given(st.lists(ROWS))
+def test_of_the_lines_kept_the_rows_are_those_of_the_whole_file(rows: list[Row]) -> None:
+    content = format_rows(rows).encode()
+    status = COLUMNS.index("status")
+    kept = parse_rows(content, "rows.csv", lambda cells: cells[status] == OK)
+    assert kept == [row for row in parse_rows(content, "rows.csv") if row.status == OK]
+
+
+def test_a_line_cut_short_is_told_though_it_is_not_wanted() -> None:
+    with pytest.raises(UserError, match="cut short"):
+        parse_rows(format_rows([ROW]).encode()[:-3], "rows.csv", lambda cells: False)

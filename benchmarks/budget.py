@@ -1,4 +1,4 @@
-"""How long a run may train: a number in one currency, turned into optimizer steps."""
+"""How long a run may train: amounts in one or more currencies, the first one spent ends it."""
 
 from __future__ import annotations
 
@@ -9,95 +9,178 @@ from typing import Any
 
 from tasks.errors import UserError, unknown_name
 
-_COUNTED: dict[str, Callable[[float, int, int], float]] = {
-    "epochs": lambda amount, steps_per_epoch, batch_size: amount * steps_per_epoch,
-    "samples": lambda amount, steps_per_epoch, batch_size: amount / batch_size,
-    "steps": lambda amount, steps_per_epoch, batch_size: amount,
+_BOUGHT: dict[str, Callable[[float, int, int], float]] = {
+    "epochs": lambda amount, batches_per_epoch, batch_size: amount * batches_per_epoch,
+    "samples": lambda amount, batches_per_epoch, batch_size: amount / batch_size,
+    "steps": lambda amount, batches_per_epoch, batch_size: amount,
 }
-"""Steps (not yet rounded) that an amount buys, for the currencies that are known beforehand."""
+"""What an amount buys, not yet rounded: batches, of ``steps`` optimizer steps."""
 
-CURRENCIES: tuple[str, ...] = tuple(_COUNTED)
+COUNTED: tuple[str, ...] = tuple(_BOUGHT)
+"""Currencies whose price of a step is known before the first one."""
+METERED: tuple[str, ...] = ("seconds", "joules", "train_flops")
+"""Currencies that a meter reads while a run trains."""
+CURRENCIES: tuple[str, ...] = COUNTED + METERED
+
+_WORDS = {"train_flops": "training FLOPs"}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """An amount of one currency: every method of a comparison gets the same.
+    """What every run of a comparison may spend on training.
 
     Args:
-        amount: how much, above zero; fractions are allowed (half an epoch).
-        currency: one of ``CURRENCIES``.
+        amounts: how much of each currency, above zero; fractions are allowed (half an epoch). Of
+            several, the one that is exhausted first ends training.
 
     Raises:
-        UserError: the amount is not a positive finite number, or the currency is unknown.
+        UserError: there is none, a currency is unknown, or an amount is no positive finite number.
     """
 
-    amount: float
-    currency: str
+    amounts: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        if self.currency not in CURRENCIES:
-            raise unknown_name("budget currency", str(self.currency), CURRENCIES)
-        number = isinstance(self.amount, int | float) and not isinstance(self.amount, bool)
-        if not number or not math.isfinite(self.amount) or self.amount <= 0:
+        if not isinstance(self.amounts, Mapping) or not self.amounts:
             raise UserError(
-                f"a budget of {self.amount} {self.currency} buys no training: "
-                "give a number above zero"
+                "a budget is an amount of a currency, such as {epochs: 10}; "
+                f"known currencies: {', '.join(CURRENCIES)}"
             )
-        object.__setattr__(self, "amount", float(self.amount))
+        for currency in self.amounts:
+            if currency not in CURRENCIES:
+                raise unknown_name("budget currency", str(currency), CURRENCIES)
+        amounts = {c: _amount(self.amounts[c], c) for c in CURRENCIES if c in self.amounts}
+        object.__setattr__(self, "amounts", amounts)
 
     @classmethod
     def parse(cls, value: Budget | Mapping[str, Any] | str) -> Budget:
-        """Read ``{"epochs": 10}`` or ``"epochs=10"``.
+        """Read ``{"epochs": 10}``, ``"epochs=10"`` or ``"epochs=10,seconds=600"``.
 
         Raises:
-            UserError: it is neither, or names more than one currency.
+            UserError: it is none of these.
         """
         if isinstance(value, Budget):
             return value
-        if isinstance(value, str):
-            currency, equals, amount = (part.strip() for part in value.partition("="))
+        if not isinstance(value, str):
+            return cls(value)
+        amounts: dict[str, float] = {}
+        for part in value.split(","):
+            currency, equals, amount = (piece.strip() for piece in part.partition("="))
             if not equals:
                 raise UserError(f"cannot read the budget '{value}': write it as epochs=10")
+            if currency in amounts:
+                raise UserError(f"cannot read the budget '{value}': '{currency}' stands twice")
             try:
-                return cls(float(amount), currency)
+                amounts[currency] = float(amount)
             except ValueError:
                 raise UserError(
                     f"cannot read the budget '{value}': '{amount}' is not a number"
                 ) from None
-        if not isinstance(value, Mapping) or len(value) != 1:
-            raise UserError(
-                "a budget is one amount in one currency, such as {epochs: 10}; "
-                f"known currencies: {', '.join(CURRENCIES)}"
-            )
-        ((currency, amount),) = value.items()
-        return cls(amount, currency)
+        return cls(amounts)
+
+    @property
+    def metered(self) -> dict[str, float]:
+        """The amounts that a meter has to watch."""
+        return {c: amount for c, amount in self.amounts.items() if c in METERED}
 
     def as_dict(self) -> dict[str, float]:
         """The form that :meth:`parse` reads back."""
-        return {self.currency: self.amount}
+        return dict(self.amounts)
 
-    def total_steps(self, steps_per_epoch: int, batch_size: int) -> int:
-        """Optimizer steps of the whole run, a started step counted in full.
+    def total_batches(
+        self, batches_per_epoch: int, batch_size: int, accumulate: int = 1
+    ) -> int | None:
+        """Batches of the whole run by the counted currencies, a started one counted in full.
 
         Args:
-            steps_per_epoch: optimizer steps in one epoch.
-            batch_size: images that one optimizer step consumes.
+            batches_per_epoch: batches in one epoch.
+            batch_size: images in a batch.
+            accumulate: batches that make one optimizer step.
+
+        Returns:
+            The smallest number that a currency gives; None where only meters end the run.
 
         Raises:
-            UserError: the budget is smaller than a single step.
+            UserError: the budget is smaller than a single batch.
         """
-        steps = _COUNTED[self.currency](self.amount, steps_per_epoch, batch_size)
-        # Ten times 0.1 epochs of 30 steps must not become one step more for a rounding error.
-        nearest = round(steps)
-        steps = nearest if math.isclose(steps, nearest, rel_tol=1e-9) else steps
-        if steps < 1:
-            raise UserError(
-                f"a budget of {self} is less than one optimizer step ({batch_size} images, "
-                f"{steps_per_epoch} steps in an epoch): give a larger budget or a smaller batch"
-            )
-        return math.ceil(steps)
+        found = []
+        for currency in COUNTED:
+            if currency not in self.amounts:
+                continue
+            bought = _BOUGHT[currency](self.amounts[currency], batches_per_epoch, batch_size)
+            # Ten times 0.1 epochs of 30 steps must not become one step more by a rounding error.
+            nearest = round(bought)
+            bought = nearest if math.isclose(bought, nearest, rel_tol=1e-9) else bought
+            if bought < 1:
+                raise UserError(
+                    f"a budget of {_shown(currency, self.amounts[currency])} is less than one "
+                    f"step ({batch_size} images, {batches_per_epoch} steps in an epoch): give a "
+                    "larger budget or a smaller batch"
+                )
+            found.append(math.ceil(bought) * (accumulate if currency == "steps" else 1))
+        return min(found, default=None)
 
     def __str__(self) -> str:
-        """``10 epochs``, ``1 epoch``."""
-        name = self.currency.removesuffix("s") if self.amount == 1 else self.currency
-        return f"{self.amount:g} {name}" if self.amount < 1e6 else f"{self.amount:.0f} {name}"
+        """``10 epochs``, ``1 epoch``; ``10 epochs or 60 seconds, whichever is spent first``."""
+        shown = [_shown(currency, amount) for currency, amount in self.amounts.items()]
+        return " or ".join(shown) + (", whichever is spent first" if len(shown) > 1 else "")
+
+
+def spent_fraction(
+    batches: int,
+    total_batches: int | None,
+    spent: Mapping[str, float],
+    metered: Mapping[str, float],
+) -> float:
+    """How much of a budget is spent: that of the currency that is nearest to its end.
+
+    Args:
+        batches: trained on so far.
+        total_batches: that the counted currencies pay for; None for no limit.
+        spent: amounts spent of the metered currencies.
+        metered: their budget.
+
+    Returns:
+        0 for nothing; 1 and above once the budget is exhausted.
+    """
+    parts = [spent[currency] / amount for currency, amount in metered.items()]
+    if total_batches is not None:
+        parts.append(batches / total_batches)
+    return max(parts)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a budget that one phase may spend, as fractions of the whole.
+
+    Args:
+        start: the fraction that was spent when the phase began.
+        share: the fraction that the phase may spend, as far as it is there.
+    """
+
+    start: float
+    share: float = 1.0
+
+    def progress(self, fraction: float) -> float:
+        """How far the phase is when ``fraction`` of the run's budget is spent: 1 at its end."""
+        length = min(self.share, 1.0 - self.start)
+        return 1.0 if length <= 0 else max(0.0, fraction - self.start) / length
+
+
+def _amount(value: Any, currency: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or number <= 0:
+        raise UserError(
+            f"a budget of {value} {currency} buys no training: give a number above zero"
+        )
+    return number
+
+
+def _shown(currency: str, amount: float) -> str:
+    name = _WORDS.get(currency, currency)
+    if amount == 1:
+        name = name.removesuffix("s")
+    whole = amount >= 1e6 and currency in COUNTED
+    return f"{amount:.0f} {name}" if whole else f"{amount:g} {name}"

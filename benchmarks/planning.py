@@ -90,7 +90,7 @@ def plan_runs(
                 "arch": built.task.arch,
                 "steps": steps,
                 "batches_per_epoch": len(source),
-                "seconds": None if seconds is None else seconds * steps,
+                "seconds": None if seconds is None or steps is None else seconds * steps,
             }
         )
         rows = (built.task.dataset, built.task.arch, built.label, spec.seed)
@@ -103,12 +103,10 @@ def plan_runs(
     return plans
 
 
-def total_batches(built: Built, batches_per_epoch: int) -> int:
-    """Batches that the run's budget pays for; a step of the budget is an optimizer step."""
-    budget, recipe = built.spec.budget, built.recipe
-    if budget.currency == "steps":
-        return budget.total_steps(batches_per_epoch, recipe.batch_size) * recipe.accumulate
-    return budget.total_steps(batches_per_epoch, recipe.batch_size)
+def total_batches(built: Built, batches_per_epoch: int) -> int | None:
+    """Batches that the counted currencies of the run's budget pay for; None without any."""
+    recipe = built.recipe
+    return built.spec.budget.total_batches(batches_per_epoch, recipe.batch_size, recipe.accumulate)
 
 
 def fingerprint(built: Built) -> dict[str, Any]:

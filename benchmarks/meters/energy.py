@@ -16,38 +16,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.meters.energy_rows import METRICS, Account, account_rows, summed
 from benchmarks.meters.modes import synchronize
 from benchmarks.meters.nvml import NvmlDevice, NvmlError
 from benchmarks.meters.sampler import Sampler
 from benchmarks.meters.windows import Key, Windows, flat, nested
 from benchmarks.records import Measurement
-
-COUNTER_STEP = 0.1
-"""Seconds between two updates of the energy counter (20 to 100 ms, by device)."""
-SHORTEST_WINDOW = 1.0
-"""Seconds; shorter windows have no energy row."""
-LONG_WINDOW = 10.0
-"""Seconds; shorter windows carry their quantisation error in the row."""
-DIVERGENCE = 0.05
-"""Relative difference of counter and integral that is flagged."""
-
-_METRICS = ("energy_gpu_counter", "energy_gpu_integrated", "energy_gpu_error", "energy_idle")
-
-
-@dataclass
-class Account:
-    """Energy of one window in one phase.
-
-    ``counter`` and ``integrated`` are joules and hold only what could be measured: where the
-    problem beside one is not empty, part of it is missing and the value must not be shown.
-    """
-
-    seconds: float = 0.0
-    stretches: int = 0
-    counter: float = 0.0
-    integrated: float = 0.0
-    counter_problem: str = ""
-    integrated_problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +65,8 @@ class EnergyMeter(Windows[_Reading]):
         self._device: NvmlDevice | None = None
         self.unavailable = ""
         """Why there is no energy at all; empty where there is a device."""
+        self.problem = ""
+        """Why the last call of :meth:`train_joules` gave none."""
         self.idle_watts: float | None = None
         if isinstance(device, torch.device | str) and str(device).startswith("cpu"):
             self.unavailable = "no CUDA device in this run"
@@ -172,18 +148,42 @@ class EnergyMeter(Windows[_Reading]):
             for name, account in self._by_window(phase).items()
         }
 
+    def train_joules(self) -> float | None:
+        """Joules of training over all phases by the counter as it was last sampled.
+
+        Nothing waits and nothing is asked of the driver, so that it is cheap in every step. None
+        where part of them is missing; :attr:`problem` then says why.
+        """
+        with self._lock:
+            counter, problem = self._counter, self._counter_problem
+        total = 0.0
+        for (_, name), account in self._accounts.items():
+            if name == "train":
+                total += account.counter
+                problem = problem or account.counter_problem
+        if self._open and self._open[-1] == "train":
+            start = self._last.counter if self._last is not None else None
+            if start is None or counter is None:
+                problem = problem or "the energy counter was not read"
+            else:
+                total += counter - start
+        self.problem = self.unavailable or problem
+        return None if self.problem else total
+
     def measurements(self, phase: str | None = None) -> list[Measurement]:
         """Rows of a phase: training without a condition, other windows as ``...@window``."""
         self.flush()
         if self.unavailable:
-            return [Measurement(metric, None, self.unavailable) for metric in _METRICS]
+            return [Measurement(metric, None, self.unavailable) for metric in METRICS]
         windows = self._by_window(phase)
         rows: list[Measurement] = []
         if "train" not in windows:
             reason = "nothing was trained in this phase"
-            rows += [Measurement(metric, None, reason) for metric in _METRICS]
+            rows += [Measurement(metric, None, reason) for metric in METRICS]
+        power = self._device.power_note if self._device else ""
         for name, account in windows.items():
-            rows += self._rows("" if name == "train" else f"@{name}", account)
+            condition = "" if name == "train" else f"@{name}"
+            rows += account_rows(account, condition, self._notes, power, self.idle_watts)
         return rows
 
     def facts(self) -> dict[str, Any]:
@@ -211,7 +211,7 @@ class EnergyMeter(Windows[_Reading]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Add the energy of the run's earlier segments."""
         for key, values in flat(state["accounts"]).items():
-            self._accounts[key] = _sum(self._accounts[key], Account(**values))
+            self._accounts[key] = summed(self._accounts[key], Account(**values))
         for note in state["notes"]:
             self._note(note)
         name = self._device.name if self._device else ""
@@ -258,56 +258,8 @@ class EnergyMeter(Windows[_Reading]):
         out: dict[str, Account] = {}
         for (owner, name), account in self._accounts.items():
             if phase in (None, owner):
-                out[name] = _sum(out.get(name, Account()), account)
+                out[name] = summed(out.get(name, Account()), account)
         return out
-
-    def _rows(self, condition: str, account: Account) -> list[Measurement]:
-        length = account.seconds / max(1, account.stretches)
-        if length < SHORTEST_WINDOW:
-            reason = f"windows of {length:.2g} s are too short for the counter: 1 s at least"
-            return [Measurement(metric + condition, None, reason) for metric in _METRICS]
-        counter = None if account.counter_problem else account.counter
-        integrated = None if account.integrated_problem else account.integrated
-        notes = ["device energy, not wall power", *self._notes]
-        if counter and integrated and abs(counter - integrated) > DIVERGENCE * counter:
-            share = abs(counter - integrated) / counter
-            notes.append(f"counter and integrated power differ by {share:.1%}")
-        best = counter if counter is not None else integrated
-        error = None
-        counter_notes = list(notes)
-        if best is not None:
-            error = account.stretches * COUNTER_STEP * best / account.seconds
-            if length < LONG_WINDOW:
-                counter_notes.append(f"quantisation error up to {error:.3g} J")
-        power_note = self._device.power_note if self._device else ""
-        return [
-            Measurement(
-                f"energy_gpu_counter{condition}",
-                counter,
-                account.counter_problem if counter is None else "; ".join(counter_notes),
-            ),
-            Measurement(
-                f"energy_gpu_integrated{condition}",
-                integrated,
-                account.integrated_problem
-                if integrated is None
-                else "; ".join([*notes, power_note]),
-            ),
-            Measurement(
-                f"energy_gpu_error{condition}",
-                error,
-                f"{account.stretches} windows, counter steps of {COUNTER_STEP} s"
-                if error is not None
-                else "neither counter nor power could be read",
-            ),
-            Measurement(
-                f"energy_idle{condition}",
-                None if self.idle_watts is None else self.idle_watts * account.seconds,
-                "idle draw was not sampled before the run"
-                if self.idle_watts is None
-                else f"{self.idle_watts:.3g} W before the run",
-            ),
-        ]
 
     def _note(self, text: str) -> None:
         if text not in self._notes:
@@ -333,17 +285,6 @@ class EnergyMeter(Windows[_Reading]):
             self._log["temperature_c_max"] = hottest
         seen = set(self._log.get("throttle_reasons", ())) | set(state.get("throttle_reasons", ()))
         self._log["throttle_reasons"] = sorted(seen)
-
-
-def _sum(first: Account, second: Account) -> Account:
-    return Account(
-        seconds=first.seconds + second.seconds,
-        stretches=first.stretches + second.stretches,
-        counter=first.counter + second.counter,
-        integrated=first.integrated + second.integrated,
-        counter_problem=first.counter_problem or second.counter_problem,
-        integrated_problem=first.integrated_problem or second.integrated_problem,
-    )
 
 
 def _torch_device(device: torch.device | int | str) -> torch.device:

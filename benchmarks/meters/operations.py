@@ -92,19 +92,24 @@ class OperationCounter(TorchDispatchMode):
         counting: a name of ``COUNTINGS``. Conventions other than ``plain`` are about composite
             operations, which only ``count_macs`` sees.
 
+        strict: raise at an operation without a formula. Else it runs, counts nothing, and
+            ``c.unknown`` says what is missing: for a step that must not be left half done.
+
     Raises:
         UserError: no such counting, or one by module, which only ``count_macs`` can do.
         UnknownOperation: an operation ran that has no formula.
     """
 
-    def __init__(self, counting: str = "plain") -> None:
+    def __init__(self, counting: str = "plain", strict: bool = True) -> None:
         super().__init__()
         if counting not in COUNTINGS:
             raise unknown_name("counting", counting, COUNTINGS)
         if COUNTINGS[counting].modules:
             raise UserError(f"the counting '{counting}' is by module: call count_macs with it")
         self._formulas = {**FORMULAS, **COUNTINGS[counting].formulas}
+        self._strict = strict
         self._scopes: list[ExitStack] = []
+        self.unknown = ""
         self.by_operation: Counter[str] = Counter()
 
     @property
@@ -148,11 +153,14 @@ class OperationCounter(TorchDispatchMode):
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
-        raise UnknownOperation(
+        self.unknown = (
             f"no count is known for the operation '{packet}': register one with "
             f"benchmarks.meters.formulas.register_formula(torch.ops.{packet}, "
             "lambda args, kwargs, out: <multiply-adds>), or 0 for an operation without any"
         )
+        if self._strict:
+            raise UnknownOperation(self.unknown)
+        return func(*args, **kwargs)
 
 
 class _Reentered:

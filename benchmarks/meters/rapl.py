@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from benchmarks.meters.windows import Key, Windows, flat, nested
 from benchmarks.records import Measurement
 
 _METRIC = "energy_cpu_package"
+FRESH = 0.1
+"""Seconds for which a reading serves a budget, which asks in every step."""
 
 
 class RaplMeter(Windows[float]):
@@ -24,12 +29,18 @@ class RaplMeter(Windows[float]):
     Args:
         root: the powercap folder.
         interval: seconds between background readings; must be shorter than a wrap-around.
+        clock: seconds, never going backwards.
     """
 
     def __init__(
-        self, root: str | Path = "/sys/class/powercap", interval: float | None = 5.0
+        self,
+        root: str | Path = "/sys/class/powercap",
+        interval: float | None = 5.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
+        self._clock = clock
+        self._read_at = -math.inf
         self._joules: dict[Key, float] = defaultdict(float)
         self._total = 0.0
         self._lock = threading.Lock()
@@ -64,6 +75,25 @@ class RaplMeter(Windows[float]):
             if phase in (None, owner):
                 out[name] += value
         return dict(out)
+
+    def train_joules(self) -> float | None:
+        """Joules of training over all phases, from counters read at most ``FRESH`` seconds ago.
+
+        None where they cannot be had; :attr:`problem` then says why.
+        """
+        now = self._clock()
+        if now - self._read_at >= FRESH:
+            self._read_at = now
+            self._advance_safely()
+        total = sum(joules for (_, name), joules in self._joules.items() if name == "train")
+        if self._open and self._open[-1] == "train" and self._last is not None:
+            total += self._total - self._last
+        return None if self.unavailable else total
+
+    @property
+    def problem(self) -> str:
+        """Why there is no energy."""
+        return self.unavailable
 
     def measurements(self, phase: str | None = None) -> list[Measurement]:
         """Rows of a phase: training without a condition, other windows as ``...@window``."""

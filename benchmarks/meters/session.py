@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from benchmarks.meters.clock import TimeLedger
 from benchmarks.meters.energy import EnergyMeter
 from benchmarks.meters.memory import PeakMemory
 from benchmarks.meters.rapl import RaplMeter
+from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.records import Measurement
 
 IDLE_SECONDS = 2.0
@@ -26,13 +28,23 @@ class RunMeters:
 
     Args:
         device: where the run trains.
+        operations: counts the operations of training steps; None for a run that needs none.
+        clock: seconds, never going backwards.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.clock = TimeLedger(device)
+    def __init__(
+        self,
+        device: torch.device,
+        operations: TrainOperations | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = TimeLedger(device, clock)
         self.gpu = EnergyMeter(device)
         self.cpu = RaplMeter()
+        self.energy: EnergyMeter | RaplMeter = self.gpu if device.type == "cuda" else self.cpu
+        """The meter of what trains."""
         self.memory = PeakMemory(device)
+        self.operations = operations
         self._windows = (self.clock, self.gpu, self.cpu)
         self._phases: list[str] = []
 
@@ -45,6 +57,8 @@ class RunMeters:
     def phase(self, name: str) -> None:
         for meter in self._windows:
             meter.phase = name
+        if self.operations is not None:
+            self.operations.phase = name
         if name not in self._phases:
             self._phases.append(name)
 
@@ -85,9 +99,36 @@ class RunMeters:
         """Seconds of the open window that went into waiting for data."""
         self.clock.add("data", seconds)
 
+    def watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The training step with its operations counted, where the run needs that."""
+        return step if self.operations is None else self.operations.watched(step)
+
     def train_seconds(self) -> float:
         """Training time of all phases so far."""
         return self.clock.train_seconds()
+
+    def spent(self, currency: str) -> float | None:
+        """Seconds, joules or training FLOPs of all phases so far; cheap in every step.
+
+        Only training counts: no evaluation, no checkpoint, and of time and energy not the first
+        step of a phase or of a resumed process, which is warm-up. None where it is not measured.
+        """
+        if currency == "seconds":
+            return self.clock.train_seconds_by_host()
+        if currency == "joules":
+            return self.energy.train_joules()
+        return None if self.operations is None else self.operations.flops()
+
+    def spent_besides(self) -> dict[str, float]:
+        """``joules`` and ``train_flops`` spent so far, as far as they are measured."""
+        found = {currency: self.spent(currency) for currency in ("joules", "train_flops")}
+        return {currency: amount for currency, amount in found.items() if amount is not None}
+
+    def unmeasured(self, currency: str) -> str:
+        """Why :meth:`spent` last gave nothing."""
+        if currency == "joules":
+            return self.energy.problem
+        return "" if self.operations is None else self.operations.problem
 
     def measurements(self) -> Iterator[tuple[str, Measurement]]:
         """Time and energy of each phase, and the peak of memory over all, filed under the last."""
@@ -110,6 +151,7 @@ class RunMeters:
             "gpu": self.gpu.state_dict(),
             "cpu": self.cpu.state_dict(),
             "memory": self.memory.state_dict(),
+            "operations": {} if self.operations is None else self.operations.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -119,3 +161,13 @@ class RunMeters:
         self.gpu.load_state_dict(state["gpu"])
         self.cpu.load_state_dict(state["cpu"])
         self.memory.load_state_dict(state["memory"])
+        if self.operations is not None:
+            self.operations.load_state_dict(state["operations"])
+
+
+def no_joules(device: torch.device) -> str:
+    """Why the energy of training on a device cannot be measured here; empty where it can."""
+    meter = EnergyMeter(device) if device.type == "cuda" else RaplMeter()
+    with meter.window("train"):
+        meter.train_joules()
+    return meter.problem

@@ -27,24 +27,29 @@ class MeterHook(Hook):
 
     The first batch of a process pays for cuDNN's search and for compilation: it is a window of
     its own.
+
+    Args:
+        meters: of the run.
+        warm_up: batches of that window.
     """
 
     priority = "HIGHEST"
 
-    def __init__(self, meters: RunMeters) -> None:
+    def __init__(self, meters: RunMeters, warm_up: int = 1) -> None:
         self._meters = meters
-        self._first = True
+        self._left = warm_up
 
     def before_train(self, runner: Any) -> None:
         """Start with the warm-up window."""
         self._meters.open("first_step")
 
     def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
-        """Move on to the training window after the first batch."""
-        if self._first:
-            self._first = False
-            self._meters.close()
-            self._meters.open("train")
+        """Move on to the training window after the warm-up."""
+        if self._left:
+            self._left -= 1
+            if not self._left:
+                self._meters.close()
+                self._meters.open("train")
 
     def after_train(self, runner: Any) -> None:
         """Close the window."""
@@ -124,6 +129,7 @@ class ValidationHook(Hook):
             "epoch": runner.epoch + 1,
             "step": runner.iter,
             "seconds": self._meters.train_seconds(),
+            **self._meters.spent_besides(),
             "lr": runner.optim_wrapper.get_lr()["lr"][0],
             **({} if loss is None else {"train_loss": loss}),
             **{name: as_score(score).value for name, score in scores.items()},
@@ -135,12 +141,26 @@ class ValidationHook(Hook):
 
 
 class ProgressHook(Hook):
-    """Tell the parent process how far the phase has come, twice a second."""
+    """Tell the parent process how far the phase has come, twice a second.
+
+    Args:
+        phase: its name.
+        report: takes the event.
+        spent: tells the spent fraction of a metered budget, where there is no number of steps.
+        interval: seconds between events.
+    """
 
     priority = "VERY_LOW"
 
-    def __init__(self, phase: str, report: Report, interval: float = 0.5) -> None:
+    def __init__(
+        self,
+        phase: str,
+        report: Report,
+        spent: Callable[[], float] | None = None,
+        interval: float = 0.5,
+    ) -> None:
         self._phase, self._report, self._interval = phase, report, interval
+        self._spent = spent
         self._next = 0.0
 
     def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
@@ -149,7 +169,10 @@ class ProgressHook(Hook):
         if now >= self._next:
             self._next = now + self._interval
             event = {"event": "progress", "phase": self._phase, "step": runner.iter + 1}
-            self._report({**event, "steps": runner.max_iters})
+            if self._spent is None:
+                self._report({**event, "steps": runner.max_iters})
+            else:
+                self._report({**event, "spent": min(1.0, self._spent())})
 
 
 class CheckpointHook(Hook):

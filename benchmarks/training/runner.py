@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -30,7 +32,7 @@ class TrainLoop(BaseLoop):
         runner: the runner that calls the hooks.
         source: the training batches.
         train_step: the method's step.
-        steps: batches to train on.
+        steps: batches to train on; None to go on until a hook ends it.
         waited: takes the seconds that each batch was waited for.
     """
 
@@ -39,13 +41,14 @@ class TrainLoop(BaseLoop):
         runner: Runner,
         source: BatchSource,
         train_step: TrainStep,
-        steps: int,
+        steps: int | None,
         waited: Callable[[float], None],
     ) -> None:
         super().__init__(runner, source)
         self._train_step = train_step
         self._waited = waited
-        self._max_iters = steps
+        self._max_iters = sys.maxsize if steps is None else steps
+        self._expected = steps
         self._epoch = 0
         self._iter = 0
         self.stopped = False
@@ -62,8 +65,27 @@ class TrainLoop(BaseLoop):
 
     @property
     def max_iters(self) -> int:
-        """Batches to train on."""
+        """Batches to train on; beyond all reach where a hook will end it."""
         return self._max_iters
+
+    @property
+    def expected_iters(self) -> int | None:
+        """Batches that there will be in all: known, or a forecast; None before there is one."""
+        return self._expected
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether nobody knows how many batches there will be."""
+        return self._max_iters == sys.maxsize
+
+    def expect(self, steps: int) -> None:
+        """Take a forecast of the number of batches, where it is not known."""
+        if self.open_ended:
+            self._expected = max(steps, self._iter + 2)
+
+    def end_after_batch(self) -> None:
+        """Make the batch under way the last one."""
+        self._max_iters = self._expected = self._iter + 1
 
     @property
     def max_epochs(self) -> int:
@@ -115,7 +137,7 @@ class PhaseRunner(Runner):
         model: the prepared model.
         source: the training batches.
         train_step: the method's step.
-        steps: batches to train on.
+        steps: batches to train on; None to go on until a hook ends it.
         waited: takes the seconds that each batch was waited for.
         device: where to train.
         optim_wrapper: mmengine's config of the optimizer wrapper.
@@ -125,6 +147,7 @@ class PhaseRunner(Runner):
         seed: the seed of the training draws.
         name: what mmengine files its logger and message hub under, one a phase.
         checkpoint: a checkpoint of this phase to go on from, if any.
+        scheduling: what moves the schedulers; None for mmengine's own hook, one step a batch.
     """
 
     def __init__(
@@ -132,7 +155,7 @@ class PhaseRunner(Runner):
         model: BaseModel,
         source: BatchSource,
         train_step: TrainStep,
-        steps: int,
+        steps: int | None,
         waited: Callable[[float], None],
         device: torch.device,
         optim_wrapper: dict[str, Any],
@@ -142,6 +165,7 @@ class PhaseRunner(Runner):
         seed: int,
         name: str,
         checkpoint: str | None = None,
+        scheduling: ParamSchedulerHook | None = None,
     ) -> None:
         self._loop = (source, train_step, steps, waited)
         self._device = device
@@ -153,7 +177,10 @@ class PhaseRunner(Runner):
             train_cfg={"type": TrainLoop},
             optim_wrapper=optim_wrapper,
             param_scheduler=schedule or None,
-            default_hooks=dict.fromkeys(unused),
+            default_hooks={
+                **dict.fromkeys(unused),
+                **({} if scheduling is None else {"param_scheduler": scheduling}),
+            },
             custom_hooks=hooks,
             load_from=checkpoint,
             resume=checkpoint is not None,

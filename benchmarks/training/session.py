@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 
+from benchmarks.budget import Part
 from benchmarks.meters.session import RunMeters
 from benchmarks.recipe import merge_recipe
 from benchmarks.training.hooks import (
@@ -23,6 +25,7 @@ from benchmarks.training.hooks import (
 )
 from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
 from benchmarks.training.runner import PhaseRunner
+from benchmarks.training.spending import Spending, SpendingHook, schedule_in_ticks
 from benchmarks.training.state import PhaseState
 from methods.base import Method, Phase
 from tasks.base import BatchSource, Recipe, Task
@@ -40,20 +43,21 @@ class TrainingSession:
         method: gives the phases and the step.
         model: the prepared model; trained in place.
         recipe: the merged recipe.
-        steps: batches that all phases together may train on.
+        steps: batches that all phases together may train on; None where only meters end them.
         seed: of the batch order and the training draws.
         device: where to train.
         meters: opened and closed around what they measure.
         folder: the run folder; checkpoints go to ``checkpoints/latest.pth``.
         validate_every: epochs between validations.
         report: takes progress events.
+        metered: amounts by metered currency, besides ``steps``; the first one spent ends training.
     """
 
     task: Task
     method: Method
     model: BaseModel
     recipe: Recipe
-    steps: int
+    steps: int | None
     seed: int
     device: torch.device
     meters: RunMeters
@@ -61,6 +65,7 @@ class TrainingSession:
     validate_every: int
     report: Report
     state: PhaseState = field(default_factory=PhaseState)
+    metered: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> Path:
@@ -90,7 +95,6 @@ class TrainingSession:
             self.model.compile()
 
         replay = list(self.state.finished)
-        left = self.steps - sum(result.steps for result in replay)
         phases = self.method.phases(self.model)
         result = None
         while True:
@@ -100,7 +104,8 @@ class TrainingSession:
                 if replay:
                     raise _other_phases("none", replay[0].name) from None
                 break
-            if not replay and left <= 0:
+            resuming = not replay and saved is not None and not saved["phase_done"]
+            if not replay and not resuming and self._spent() >= 1:
                 phases.close()
                 break
             if replay:
@@ -112,24 +117,42 @@ class TrainingSession:
                 if not replay and saved is not None and saved["phase_done"]:
                     self.model.load_state_dict(saved["state_dict"])
                 continue
-            resuming = saved is not None and not saved["phase_done"]
-            result = self._run_phase(phase, source, left, resuming)
+            result = self._run_phase(phase, source, resuming)
             saved = None
-            left -= result.steps
         return self.state
 
-    def _run_phase(self, phase: Phase, source: BatchSource, left: int, resuming: bool) -> Any:
+    def _trained(self) -> int:
+        """Batches of the finished phases."""
+        return sum(result.steps for result in self.state.finished)
+
+    def _spending(self) -> Spending:
+        return Spending(self.meters, self.metered, self.steps)
+
+    def _spent(self) -> float:
+        """The fraction of the budget that the finished phases have spent."""
+        return self._spending().fraction(self._trained())
+
+    def _steps_of(self, phase: Phase, source: BatchSource) -> int | None:
+        """Batches that a phase may train on; None where only meters can tell."""
+        asked = None if phase.epochs is None else phase.epochs * len(source)
+        if self.metered or self.steps is None:
+            return asked
         planned = max(1, round(phase.share * self.steps))
-        steps = min(left, planned if phase.epochs is None else phase.epochs * len(source))
+        return min(self.steps - self._trained(), planned if asked is None else asked)
+
+    def _run_phase(self, phase: Phase, source: BatchSource, resuming: bool) -> Any:
+        steps = self._steps_of(phase, source)
         recipe = phase_recipe(self.recipe, phase)
         config = optim_wrapper_config(recipe, self.method.paramwise, self.device)
         if not resuming:
-            self.state.begin(phase.name)
+            self.state.begin(phase.name, self._spent())
         self.meters.phase = phase.name
+        spending = self._spending_hook(phase, steps, recipe) if self.metered else None
         losses = LossHook()
         saver = CheckpointHook(self.checkpoint, self.meters, self.state, recipe.accumulate)
         hooks = [
-            MeterHook(self.meters),
+            # Compiled steps that are counted run uncompiled: the second one then compiles.
+            MeterHook(self.meters, 2 if recipe.compile and self.meters.operations else 1),
             losses,
             ValidationHook(
                 self.task,
@@ -141,7 +164,9 @@ class TrainingSession:
                 self.validate_every,
                 self.report,
             ),
-            ProgressHook(phase.name, self.report),
+            ProgressHook(
+                phase.name, self.report, None if spending is None else lambda: spending.fraction
+            ),
             saver,
             *self.method.hooks(),
             *phase.hooks,
@@ -149,23 +174,37 @@ class TrainingSession:
         runner = PhaseRunner(
             self.model,
             source,
-            self.method.train_step,
+            self.meters.watched(self.method.train_step),
             steps,
             self.meters.waited,
             self.device,
             config,
-            schedule_in_steps(recipe.schedule, steps),
+            schedule_in_ticks(recipe.schedule)
+            if steps is None or spending is not None
+            else schedule_in_steps(recipe.schedule, steps),
             hooks,
             str(self.folder / "mmengine"),
             # Each phase has draws of its own, which draws in prepare() must not shift.
             seed=self.seed + 1000 * (len(self.state.finished) + 1),
             checkpoint=str(self.checkpoint) if resuming else None,
             name=f"{self.folder.name}-{len(self.state.finished)}",
+            scheduling=spending,
         )
         runner.train()
         result = self.state.end(runner.iter, self.model, phase.keep)
         self._save_phase_end()
         return result
+
+    def _spending_hook(self, phase: Phase, limit: int | None, recipe: Recipe) -> SpendingHook:
+        share = phase.share if phase.epochs is None else 1.0
+        return SpendingHook(
+            self._spending(),
+            Part(self.state.began_at, share),
+            self._trained(),
+            limit,
+            recipe.accumulate,
+            self.device,
+        )
 
     def _save_phase_end(self) -> None:
         """A phase's end is a checkpoint of its own: model and records, no optimizer."""

@@ -16,20 +16,22 @@ class PhaseState:
     """Finished phases, the curve, and the best weights of the last phase that validated.
 
     ``curve`` holds one point a validation with its phase; ``best`` is chosen on validation, the
-    first of equals.
+    first of equals. ``began_at`` is the fraction of the budget that was spent before the phase
+    under way.
     """
 
     finished: list[PhaseResult] = field(default_factory=list)
     kept: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     phase: str = ""
+    began_at: float = 0.0
     best_value: float | None = None
     best_epoch: int | None = None
     best_weights: dict[str, torch.Tensor] | None = None
 
-    def begin(self, phase: str) -> None:
+    def begin(self, phase: str, began_at: float = 0.0) -> None:
         """Start a phase: its best is its own."""
-        self.phase = phase
+        self.phase, self.began_at = phase, began_at
         self.best_value = self.best_epoch = self.best_weights = None
 
     def add(self, phase: str, point: dict[str, Any], headline: str, model: nn.Module) -> None:

@@ -24,7 +24,7 @@ def server():
 
 def make_suite(methods: dict[str, dict], seeds=(0,)) -> Suite:
     entries = tuple(MethodEntry("plain", options, label) for label, options in methods.items())
-    return Suite("fake", (TaskEntry("my_digits"),), entries, Budget(1, "epochs"), seeds=seeds)
+    return Suite("fake", (TaskEntry("my_digits"),), entries, Budget({"epochs": 1}), seeds=seeds)
 
 
 class Recorder(Observer):

@@ -17,7 +17,7 @@ from tasks.errors import UserError
 SPEC = RunSpec(
     suite="mine", profile="smoke", task="classification",
     task_options={"dataset": "Digits/8x8", "arch": "small"}, method="replacement",
-    method_options={"operator": "full", "every": 4}, seed=3, budget=Budget(2, "epochs"),
+    method_options={"operator": "full", "every": 4}, seed=3, budget=Budget({"epochs": 2}),
 )  # fmt: skip
 
 
@@ -42,8 +42,8 @@ def test_names_and_the_order_of_options_make_no_other_run(tmp_path: Path) -> Non
         {"seed": 4},
         {"method_options": {"operator": "light", "every": 4}},
         {"task_options": {"dataset": "Digits/8x8", "arch": "large"}},
-        {"budget": Budget(3, "epochs")},
-        {"budget": Budget(2, "steps")},
+        {"budget": Budget({"epochs": 3})},
+        {"budget": Budget({"steps": 2})},
         {"recipe": {"batch_size": 8}},
         {"profile": "short"},
         {"device": "cpu"},

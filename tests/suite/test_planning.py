@@ -42,7 +42,7 @@ def plans(seeds=(0,), batch_size=64, method="end_to_end", **options):
             method=method,
             method_options={},
             seed=seed,
-            budget=Budget(2, "epochs"),
+            budget=Budget({"epochs": 2}),
             recipe={"batch_size": batch_size},
             device="cpu",
             threads=1,

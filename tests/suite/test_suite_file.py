@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.budget import Budget
+from benchmarks.budget import CURRENCIES, Budget
 from benchmarks.suite import (
     MethodEntry,
     RunSpec,
@@ -92,7 +92,7 @@ def test_every_key_of_a_suite_arrives() -> None:
         MethodEntry("drop", {"rate": 0.1}),
     )
     assert suite.baseline_method == suite.methods[2]
-    assert suite.budget == Budget(3, "epochs")
+    assert suite.budget == Budget({"epochs": 3})
     assert suite.recipe == {"batch_size": 32, "optimizer": {"lr": 0.001}}
     spec = suite.specs()[0]
     assert (spec.device, spec.validate_every, spec.threads) == ("cuda:1", 2, 2)
@@ -202,7 +202,8 @@ SPECS = st.builds(
     method_options=OPTIONS,
     seed=st.integers(0, 2**31),
     budget=st.builds(
-        Budget, st.floats(1e-6, 1e12), st.sampled_from(["epochs", "steps", "samples"])
+        Budget,
+        st.dictionaries(st.sampled_from(CURRENCIES), st.floats(1e-6, 1e18), min_size=1),
     ),
     label=st.text(),
     recipe=OPTIONS,

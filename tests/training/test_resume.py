@@ -47,7 +47,9 @@ def every_step(monkeypatch):
 
 def final(run):
     state = run.run()
-    curve = [{k: v for k, v in point.items() if k != "seconds"} for point in state.curve]
+    curve = [
+        {k: v for k, v in point.items() if k not in ("seconds", "joules")} for point in state.curve
+    ]
     return run.model.state_dict(), curve, state
 
 

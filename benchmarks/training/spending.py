@@ -1,0 +1,148 @@
+"""A phase under a metered budget: after every step, how far it is, its schedule, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import ParamSchedulerHook
+
+from benchmarks.budget import Part, spent_fraction
+from benchmarks.meters.session import RunMeters
+from benchmarks.training.optim import schedule_in_steps
+from tasks.errors import UserError
+
+TICKS = 10_000
+"""Ticks from the start to the end of a phase's schedule."""
+
+
+def schedule_in_ticks(schedule: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Turn fractions of a budget into ticks, for a phase whose steps nobody knows beforehand.
+
+    Args:
+        schedule: as of :func:`~benchmarks.training.optim.schedule_in_steps`.
+
+    Returns:
+        Configs as of a phase of ``TICKS`` iterations.
+    """
+    return [{"end": TICKS, **config} for config in schedule_in_steps(schedule, TICKS)]
+
+
+class Spending:
+    """What a run has spent of its whole budget.
+
+    Args:
+        meters: of the run.
+        metered: the budget's amounts by metered currency.
+        total_batches: that its counted currencies pay for; None for no limit.
+    """
+
+    def __init__(
+        self, meters: RunMeters, metered: Mapping[str, float], total_batches: int | None
+    ) -> None:
+        self._meters, self._metered, self._total_batches = meters, metered, total_batches
+
+    @property
+    def waits(self) -> bool:
+        """Whether what is spent can only be told when the device has done it."""
+        return any(currency != "train_flops" for currency in self._metered)
+
+    def fraction(self, batches: int) -> float:
+        """The spent fraction of the budget, after ``batches`` of all phases.
+
+        Raises:
+            UserError: a meter has failed.
+        """
+        spent = {}
+        for currency in self._metered:
+            amount = self._meters.spent(currency)
+            if amount is None:
+                raise UserError(
+                    f"the budget in {currency} cannot be kept: {self._meters.unmeasured(currency)}"
+                )
+            spent[currency] = amount
+        return spent_fraction(batches, self._total_batches, spent, self._metered)
+
+
+class SpendingHook(ParamSchedulerHook):
+    """Run mmengine's schedulers on the spent fraction, and end the phase when its part is spent.
+
+    The schedulers are those of a phase of ``TICKS`` iterations; after an optimizer step they make
+    as many steps as ticks have passed. So every scheduler and every chain of them behaves as
+    mmengine has it, and what hooks do to a learning rate in between lasts.
+
+    On CUDA the host runs ahead of the device, so its clock tells little. It is held to at most one
+    step of lead, by waiting for the step before the last; near the end it waits for each step.
+    That leaves the queue filled, so nothing is lost.
+
+    Args:
+        spending: of the run.
+        part: the phase's part of the budget.
+        batches: trained on in earlier phases.
+        limit: batches that the phase asked for; None where it asked for a share.
+        accumulate: batches of an optimizer step.
+        device: where the run trains.
+    """
+
+    def __init__(
+        self,
+        spending: Spending,
+        part: Part,
+        batches: int,
+        limit: int | None,
+        accumulate: int,
+        device: torch.device,
+    ) -> None:
+        self._spending, self._part = spending, part
+        self._batches, self._limit, self._accumulate = batches, limit, accumulate
+        self._cuda = device.type == "cuda" and spending.waits
+        self._before_last: Any = None
+        self._tick = 0
+        self.fraction = part.start
+        """Of the run's budget; never falls."""
+
+    def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
+        """Look at the meters after an optimizer step."""
+        done = runner.iter + 1
+        if done % self._accumulate:
+            return
+        event = self._hold_back() if self._cuda else None
+        progress = self._look(done)
+        if event is not None and progress * (1 + 3 * self._accumulate / done) >= 1:
+            event.synchronize()
+            progress = self._look(done)
+        self._turn(runner, progress)
+        if progress >= 1:
+            runner.train_loop.end_after_batch()
+        elif progress > 0:
+            runner.train_loop.expect(round(done / progress))
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Save how far the schedule is; mmengine saves the schedulers."""
+        checkpoint["spending"] = {"tick": self._tick, "fraction": self.fraction}
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._tick = checkpoint["spending"]["tick"]
+        self.fraction = checkpoint["spending"]["fraction"]
+
+    def _look(self, done: int) -> float:
+        self.fraction = max(self.fraction, self._spending.fraction(self._batches + done))
+        progress = self._part.progress(self.fraction)
+        return progress if self._limit is None else max(progress, done / self._limit)
+
+    def _turn(self, runner: Any, progress: float) -> None:
+        now = min(TICKS, int(progress * TICKS))
+        for _ in range(now - self._tick):
+            for scheduler in runner.param_schedulers or ():
+                scheduler.step()
+        self._tick = max(self._tick, now)
+
+    def _hold_back(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(blocking=True)
+        event.record()
+        if self._before_last is not None:
+            self._before_last.synchronize()
+        self._before_last = event
+        return event

@@ -50,8 +50,9 @@ class Run:
 
     @property
     def curve(self) -> list[dict[str, Any]]:
-        """The validations without their times."""
-        return [{k: v for k, v in p.items() if k != "seconds"} for p in self.state.curve]
+        """The validations without their times and energies."""
+        metered = ("seconds", "joules")
+        return [{k: v for k, v in p.items() if k not in metered} for p in self.state.curve]
 
     def variants(self) -> dict[str, BaseModel]:
         """The deployable networks in evaluation mode; one may be the model itself."""
@@ -209,7 +210,7 @@ class Subject:
                 method=self.name,
                 method_options=self.options,
                 seed=seed,
-                budget=Budget(self.epochs, "epochs"),
+                budget=Budget({"epochs": self.epochs}),
                 recipe={"batch_size": BATCH_SIZE, **recipe},
                 device="cpu",
                 threads=1,

@@ -149,6 +149,8 @@ class SegmentationTask(OpenMMLabTask):
             "seg_map_suffix": self._dataset_options.get("mask_suffix", MASK_SUFFIX),
             "reduce_zero_label": False,
             "ignore_index": VOID,
+            # A few thousand names need no shared memory, and packing them takes half a second.
+            "serialize_data": False,
             "metainfo": {"palette": colours(self.classes)},
         }
 

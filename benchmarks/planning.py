@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import platform
 import sys
-import time
 from collections.abc import Callable, Container, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.optim import build_optim_wrapper
 
 import benchmarks
 import methods
 import tasks
-from benchmarks.building import Built, build_run, prepared_model
+from benchmarks.building import Built, build_run
 from benchmarks.identity import code_fingerprint, run_id
 from benchmarks.meters.device import describe_device
 from benchmarks.spec import RunSpec
-from benchmarks.training.optim import optim_wrapper_config
+from benchmarks.trial import Trial, try_run
 from tasks.base import BatchSource
 from tasks.errors import UserError
 
@@ -34,6 +31,8 @@ DECIDING_CODE = (
     "recipe.py",
     "records.py",
     "run.py",
+    "spent_rows.py",
+    "target.py",
     "training",
     "meters",
 )
@@ -55,14 +54,15 @@ def plan_runs(
 
     Returns:
         One mapping a run: ``run_id``, ``label``, ``spec``, ``fingerprint``, ``headline``,
-        ``task`` (its family), ``dataset``, ``arch``, ``steps`` (batches), ``batches_per_epoch``
-        and ``seconds`` (the estimate, or None).
+        ``task`` (its family), ``dataset``, ``arch``, ``steps`` (batches; None where only meters
+        end the run), ``expected_steps`` and ``seconds`` (estimates, or None) and
+        ``batches_per_epoch``.
 
     Raises:
         UserError: a run cannot work; nothing has been trained yet.
     """
     checked: dict[str, tuple[Built, dict[str, Any], BatchSource]] = {}
-    tried: dict[str, float | None] = {}
+    tried: dict[str, Trial] = {}
     taken: dict[tuple[Any, ...], int] = {}
     plans = []
     for number, mapping in enumerate(specs, 1):
@@ -75,9 +75,10 @@ def plan_runs(
         built, facts, source = checked[key]
         identity = run_id(spec, facts, built.task.dataset)
         if key not in tried and identity not in finished:
-            tried[key] = trial(built, source, estimate)
-        seconds = tried.get(key)
+            tried[key] = try_run(built, source, estimate)
+        trial = tried.get(key, Trial())
         steps = total_batches(built, len(source))
+        expected = trial.batches(spec.budget, steps)
         plans.append(
             {
                 "run_id": identity,
@@ -89,8 +90,9 @@ def plan_runs(
                 "dataset": built.task.dataset,
                 "arch": built.task.arch,
                 "steps": steps,
+                "expected_steps": expected,
                 "batches_per_epoch": len(source),
-                "seconds": None if seconds is None or steps is None else seconds * steps,
+                "seconds": trial.time_of(expected),
             }
         )
         rows = (built.task.dataset, built.task.arch, built.label, spec.seed)
@@ -147,29 +149,3 @@ def package_versions(names: Sequence[str] = DECIDING_PACKAGES) -> dict[str, str]
         except PackageNotFoundError:
             continue
     return found
-
-
-def trial(built: Built, source: BatchSource, measure: bool) -> float | None:
-    """Prepare the model once, so that what a method refuses is refused now.
-
-    Returns:
-        With ``measure``, the seconds of one training step on a real batch: the fastest of three
-        after one to warm up, or that first one where it took over a second.
-    """
-    model = prepared_model(built)
-    if not measure:
-        return None
-    model = model.to(built.device)
-    config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
-    wrapper = build_optim_wrapper(model, config)
-    model.train()
-    seconds = []
-    for batch in itertools.islice(itertools.cycle(source.epoch(0)), 4):
-        started = time.perf_counter()
-        built.method.train_step(model, batch, wrapper)
-        if built.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-        if seconds[0] > 1:
-            break
-    return min(seconds[1:] or seconds)

@@ -88,7 +88,15 @@ METRICS: dict[str, Metric] = {
     "data_time": Metric("s", "lower", "time waiting for data"),
     "total_time": Metric("s", "lower", "total time"),
     "steps": Metric("count", "", "optimizer steps"),
+    "spent_epochs": Metric("count", "", "epochs spent"),
+    "spent_samples": Metric("count", "", "images spent"),
+    "spent_steps": Metric("count", "", "optimizer steps spent"),
+    "spent_seconds": Metric("s", "", "seconds spent"),
+    "spent_joules": Metric("J", "", "joules spent"),
+    "spent_train_flops": Metric("FLOP", "", "training FLOPs spent", "G", 1e9),
     "time_to_target": Metric("s", "lower", "time to target"),
+    "energy_to_target": Metric("J", "lower", "energy to target"),
+    "flops_to_target": Metric("FLOP", "lower", "training FLOPs to target", "G", 1e9),
     "latency": Metric("s", "lower", "latency", "ms", 1e-3),
     "latency_backbone": Metric("s", "lower", "latency of the backbone", "ms", 1e-3),
     "throughput": Metric("images/s", "higher", "throughput"),
@@ -97,7 +105,8 @@ METRICS: dict[str, Metric] = {
     "energy_gpu_error": Metric("J", "lower", "GPU energy quantisation error"),
     "energy_cpu_package": Metric("J", "lower", "CPU energy"),
     "energy_idle": Metric("J", "lower", "idle draw over the same time"),
-    "energy_to_target": Metric("J", "lower", "energy to target"),
+    "energy_epoch": Metric("J", "lower", "energy of an epoch"),
+    "energy_image": Metric("J/image", "lower", "energy of an image at inference"),
 }
 
 

@@ -21,8 +21,10 @@ from benchmarks.manifest import Segments, environment, now
 from benchmarks.meters.device import describe_device
 from benchmarks.meters.modes import evaluating
 from benchmarks.meters.session import RunMeters
+from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.records import Measurement, Row, declare_metric
 from benchmarks.spec import RunSpec
+from benchmarks.spent_rows import phase_rows
 from benchmarks.store import RUNNING, read_manifest, write_finished_run
 from benchmarks.training.hooks import Report
 from benchmarks.training.session import TrainingSession
@@ -66,7 +68,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
 
     started = {**manifest, "status": RUNNING, "segments": segments.listed()}
     write_json_atomic(folder / "manifest.json", started)
-    meters = RunMeters(built.device)
+    meters = RunMeters(built.device, operations_meter(built.spec))
     model = prepared_model(built, lambda text: report({"event": "note", "text": text}))
     session = TrainingSession(
         built.task,
@@ -80,6 +82,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         folder,
         built.spec.validate_every,
         report,
+        metered=built.spec.budget.metered,
     )
     with meters.running():
         state = session.run()
@@ -88,12 +91,8 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         networks = built.method.variants(model)
         with meters.window("evaluate"):
             evaluate(built, model, networks, state, table)
-    for phase, measurement in meters.measurements():
+    for phase, measurement in phase_rows(built, meters, state, planned["batches_per_epoch"]):
         table.add("", phase, measurement)
-    for result in state.finished:
-        table.add("", result.name, Measurement("steps", result.steps, "batches"))
-        seconds = meters.clock.train_seconds(result.name)
-        table.add("", result.name, epoch_time(seconds, result.steps, planned["batches_per_epoch"]))
     for measurement in training_costs(built, model):
         table.add("", "setup", measurement)
     for name, network in networks.items():
@@ -113,12 +112,14 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     report({"event": "metric", "phase": "test", built.task.headline: top})
 
 
-def epoch_time(seconds: float, steps: int, batches_per_epoch: int) -> Measurement:
-    """Training seconds of a whole epoch, from a phase that need not have lasted one."""
-    # The first step is warm-up, and its time is not in the seconds.
-    if steps < 2:
-        return Measurement("epoch_time", None, "one step is warm-up alone")
-    return Measurement("epoch_time", seconds / (steps - 1) * batches_per_epoch)
+def operations_meter(spec: RunSpec) -> TrainOperations | None:
+    """Counts training FLOPs where the budget or a target asks for them, and else does not.
+
+    A budget needs each operation counted; a target goes without its price in FLOPs where one has
+    no known count.
+    """
+    in_budget = "train_flops" in spec.budget.amounts
+    return TrainOperations(in_budget) if in_budget or spec.target is not None else None
 
 
 class Rows:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from benchmarks.budget import Budget
+from benchmarks.target import Target
 from methods.base import METHODS
 from tasks.errors import UserError, unknown_name
 
@@ -62,6 +63,8 @@ class RunSpec:
     latency_batch_sizes: tuple[int, ...] = (1,)
     method_file: str | None = None
     threads: int | None = None
+    target: Target | None = None
+    """Quality whose price in time, energy and operations is asked for."""
 
     @property
     def method_label(self) -> str:
@@ -71,8 +74,9 @@ class RunSpec:
     def to_dict(self) -> dict[str, Any]:
         """A mapping that JSON can hold."""
         return {
-            **asdict(replace(self, budget=None)),  # type: ignore[arg-type]
+            **asdict(replace(self, budget=None, target=None)),  # type: ignore[arg-type]
             "budget": self.budget.as_dict(),
+            "target": None if self.target is None else self.target.written(),
             "latency_batch_sizes": list(self.latency_batch_sizes),
         }
 
@@ -90,6 +94,7 @@ class RunSpec:
         changed = {
             **values,
             "budget": Budget.parse(values.get("budget", {})),
+            "target": Target.parse(values.get("target")),
             "latency_batch_sizes": tuple(values.get("latency_batch_sizes", (1,))),
         }
         try:

@@ -16,6 +16,7 @@ from benchmarks.marked_yaml import MarkedYaml
 from benchmarks.plugins import import_method_file
 from benchmarks.recipe import RECIPE_TYPES, merge_recipe
 from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
+from benchmarks.target import Target
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError, unknown_name
@@ -55,12 +56,20 @@ class Suite:
     validate_every: int = 1
     latency_batch_sizes: tuple[int, ...] = (1,)
     threads: int | None = None
+    target: Target | None = None
     method_file: str | None = None
 
     @property
     def baseline_method(self) -> MethodEntry:
         """The entry that ``baseline`` names; the first one by default."""
         return next((m for m in self.methods if m.written == self.baseline), self.methods[0])
+
+    def with_budget(self, budget: Budget) -> Suite:
+        """The same comparison under another budget, which is then no paper's any more."""
+        if budget == self.budget:
+            return self
+        profile = "short" if self.profile == "paper" else self.profile
+        return replace(self, budget=budget, profile=profile)
 
     def specs(self) -> list[RunSpec]:
         """The plan: by task, then seed, then method.
@@ -85,6 +94,7 @@ class Suite:
                 latency_batch_sizes=self.latency_batch_sizes,
                 method_file=self.method_file,
                 threads=self.threads,
+                target=self.target,
             )
             for task in self.tasks
             for seed in self.seeds
@@ -166,12 +176,13 @@ class _SuiteReader(MarkedYaml):
             "validate_every": lambda node: self.integer(node, "validate_every", 1),
             "latency_batch_sizes": lambda node: self.integers(node, "latency_batch_sizes", 1),
             "threads": lambda node: self.integer(node, "threads", 1),
+            "target": lambda node: self._parsed(node, "target", Target.parse),
         }
         return Suite(
             name=self._name(keys["name"]),
             tasks=tuple(self._task(node) for node in nodes),
             methods=methods,
-            budget=self._budget(keys["budget"]),
+            budget=self._parsed(keys["budget"], "budget", Budget.parse),
             **{key: read(keys[key]) for key, read in readers.items() if key in keys},
         )
 
@@ -228,10 +239,10 @@ class _SuiteReader(MarkedYaml):
             raise self.fail(node, str(unknown_name(kind, name, known)))
         return name
 
-    def _budget(self, node: yaml.Node) -> Budget:
-        value = self.value(node, "budget")
+    def _parsed(self, node: yaml.Node, key: str, parse: Callable[[Any], Any]) -> Any:
+        value = self.value(node, key)
         try:
-            return Budget.parse(value)
+            return parse(value)
         except UserError as error:
             raise self.fail(node, str(error)) from None
 

@@ -181,12 +181,16 @@ class LiveDisplay(Observer):
 
     def _under_way(self, job: Job) -> Table:
         step, steps = self._progress.get("step", 0), self._progress.get("steps", 0)
+        done, told = step / steps if steps else 0.0, f"{step}/{steps}" if steps else ""
+        if "spent" in self._progress:
+            done = self._progress["spent"]
+            told = f"{done:.0%} spent"
         line = Table.grid(padding=(0, 1))
         phase = self._progress.get("phase", "starting")
         line.add_row(
             Text(f"{job.label} seed {job.seed}: {phase}"),
-            ProgressBar(total=steps or 1, completed=step, width=30),
-            Text(f"{step}/{steps}" if steps else ""),
+            ProgressBar(total=1.0, completed=done, width=30),
+            Text(told),
             duration(time.monotonic() - self._began),
             Text(self._note, style="dim"),
         )

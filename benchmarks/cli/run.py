@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.budget import Budget
 from benchmarks.cli.live import LiveDisplay, PlainDisplay
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import preload_for
@@ -41,6 +42,12 @@ def run(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N, in place of the suite's.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="epochs=10, seconds=600, train_flops=1e15 and the like, in place of the suite's."
+        ),
+    ] = None,
     method_file: Annotated[
         Path | None, typer.Option(help="A Python file with methods of your own.")
     ] = None,
@@ -64,6 +71,8 @@ def run(
             plan = read_suite_file(server, suite, method_file)
             if device is not None:
                 plan = replace(plan, device=device)
+            if budget is not None:
+                plan = plan.with_budget(Budget.parse(budget))
             store = Store(results if results is not None else Path("results") / plan.name)
             with nullcontext() if dry_run else store.lock():
                 with messages.status("checking the runs") as status:
@@ -123,6 +132,7 @@ def print_plan(jobs: list[Job], store: Store, as_json: bool) -> None:
                 "label": job.label,
                 "seed": job.seed,
                 "steps": job.planned["steps"],
+                "expected_steps": job.planned.get("expected_steps"),
                 "estimated_seconds": job.seconds,
                 "state": state,
             }
@@ -138,7 +148,7 @@ def print_plan(jobs: list[Job], store: Store, as_json: bool) -> None:
             job.run_id,
             Text(job.label),
             str(job.seed),
-            str(job.planned["steps"]),
+            steps_text(job),
             duration(job.seconds),
             "finished" if state == FINISHED else "to continue" if state == RUNNING else state,
         )
@@ -150,6 +160,15 @@ def print_plan(jobs: list[Job], store: Store, as_json: bool) -> None:
         f"training; results would be in {store.path}",
         highlight=False,
     )
+
+
+def steps_text(job: Job) -> str:
+    """How many batches a run has: ``400``, ``about 400`` where meters end it, ``?``."""
+    steps, expected = job.planned["steps"], job.planned.get("expected_steps")
+    metered = bool(Budget.parse(job.planned["spec"]["budget"]).metered)
+    if not metered:
+        return str(steps)
+    return "?" if expected is None else f"about {expected}"
 
 
 def document(driver: SuiteRun, rows: list[Row], store: Store) -> dict[str, Any]:

@@ -1,0 +1,138 @@
+"""What training cost, phase by phase, and what a target took: rows from meters and the curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks.budget import COUNTED
+from benchmarks.building import Built
+from benchmarks.meters.energy_rows import quantisation, too_short
+from benchmarks.meters.session import RunMeters
+from benchmarks.records import METRICS, Measurement
+from benchmarks.target import Target
+from benchmarks.training.state import PhaseState
+from methods.base import PhaseResult
+
+WARM_UP = "without the first step, which is warm-up"
+_TO_TARGET = {
+    "time_to_target": ("seconds", "time is not measured"),
+    "energy_to_target": ("joules", "the energy of training is not measured"),
+    "flops_to_target": ("train_flops", "the operations of training are not counted"),
+}
+
+
+def phase_rows(
+    built: Built, meters: RunMeters, state: PhaseState, batches_per_epoch: int
+) -> Iterator[tuple[str, Measurement]]:
+    """Rows of every phase of training, with the phase that they belong to.
+
+    Args:
+        built: the run's parts.
+        meters: of the run.
+        state: what training left.
+        batches_per_epoch: batches in one epoch.
+    """
+    found: dict[tuple[str, str], Measurement] = {}
+    for phase, measurement in meters.measurements():
+        found[phase, measurement.metric] = measurement
+        yield phase, measurement
+    energy = "energy_gpu_counter" if meters.energy is meters.gpu else "energy_cpu_package"
+    for result in state.finished:
+        name, steps = result.name, result.steps
+        joules = found[name, energy]
+        yield name, Measurement("steps", steps, "batches")
+        yield name, an_epoch("epoch_time", found[name, "train_time"], steps, batches_per_epoch)
+        yield name, an_epoch("energy_epoch", joules, steps, batches_per_epoch)
+        for currency in built.spec.budget.amounts:
+            yield name, spent(currency, result, built, meters, joules, batches_per_epoch)
+    if built.spec.target is not None and state.finished:
+        last = state.finished[-1].name
+        for measurement in to_target(built.spec.target, built.task.headline, state, meters):
+            yield last, measurement
+
+
+def an_epoch(metric: str, measured: Measurement, steps: int, batches_per_epoch: int) -> Measurement:
+    """Time or energy of a whole epoch, from a phase that need not have lasted one."""
+    # The first step is warm-up, and is not in what was measured.
+    if steps < 2:
+        return Measurement(metric, None, "one step is warm-up alone")
+    if measured.value is None:
+        return Measurement(metric, None, measured.reason)
+    return Measurement(metric, measured.value / (steps - 1) * batches_per_epoch)
+
+
+def spent(
+    currency: str,
+    result: PhaseResult,
+    built: Built,
+    meters: RunMeters,
+    joules: Measurement,
+    batches_per_epoch: int,
+) -> Measurement:
+    """What a phase spent in a currency of the budget."""
+    metric = f"spent_{currency}"
+    if currency in COUNTED:
+        counted = {
+            "epochs": result.steps / batches_per_epoch,
+            "samples": result.steps * built.recipe.batch_size,
+            "steps": -(-result.steps // built.recipe.accumulate),
+        }
+        return Measurement(metric, counted[currency])
+    if currency == "seconds":
+        return Measurement(metric, meters.clock.train_seconds(result.name), WARM_UP)
+    if currency == "joules":
+        # What the budget was judged by, even where windows are too short for a row of energy.
+        amount = meters.energy.joules(result.name).get("train", 0.0)
+        return Measurement(metric, amount, "; ".join(filter(None, [WARM_UP, joules.reason])))
+    assert meters.operations is not None
+    amount = meters.operations.flops(result.name)
+    why = meters.operations.problem or meters.operations.how(result.name)
+    return Measurement(metric, amount, why)
+
+
+def to_target(
+    target: Target, headline: str, state: PhaseState, meters: RunMeters
+) -> list[Measurement]:
+    """``time_to_target``, ``energy_to_target`` and ``flops_to_target``.
+
+    They hold the training of all phases up to the first validation of the last phase, whose
+    network is deployed, that reached the target. Evaluations cost nothing.
+    """
+    metric = target.metric or headline
+    before = len(state.curve) - len(state.curve_of_phase())
+    first = target.reached(state.curve[before:], headline)
+    if first is None:
+        reason = missed(target, metric, state)
+        return [Measurement(name, None, reason) for name in _TO_TARGET]
+    point = state.curve[before + first]
+    note = f"{metric} {point[metric]:.4g} on validation after epoch {point['epoch']}"
+    found = []
+    for name, (currency, otherwise) in _TO_TARGET.items():
+        value = point.get(currency)
+        if value is None:
+            why = meters.unmeasured(currency) or otherwise
+            found.append(Measurement(name, None, why))
+        elif currency == "joules" and meters.energy is meters.gpu:
+            found.append(by_counter(name, point, before + first + 1, note))
+        else:
+            found.append(Measurement(name, value, note))
+    return found
+
+
+def by_counter(metric: str, point: Mapping[str, Any], stretches: int, note: str) -> Measurement:
+    """Joules of a GPU's counter, which is too coarse for short stretches between validations."""
+    reason = too_short(point["seconds"], stretches)
+    if reason:
+        return Measurement(metric, None, reason)
+    error = quantisation(point["joules"], point["seconds"], stretches)
+    return Measurement(metric, point["joules"], f"{note}; quantisation error up to {error:.3g} J")
+
+
+def missed(target: Target, metric: str, state: PhaseState) -> str:
+    """Why there is no price of a target."""
+    values = [p[metric] for p in state.curve_of_phase() if p.get(metric) is not None]
+    if not values:
+        return f"no validation gave {metric}"
+    best = min(values) if METRICS[metric].better == "lower" else max(values)
+    return f"{metric} came to {best:.4g} on validation: {target.value:g} was never reached"

@@ -1,0 +1,101 @@
+"""Try a run before it starts: what would be refused later is refused now, and a step is timed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from mmengine.optim import build_optim_wrapper
+
+from benchmarks.budget import Budget
+from benchmarks.building import Built, prepared_model
+from benchmarks.meters.operations import OperationCounter
+from benchmarks.meters.session import no_joules
+from benchmarks.training.optim import optim_wrapper_config
+from tasks.base import BatchSource
+from tasks.errors import UserError
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one batch of training takes: ``seconds`` and ``flops``, each None if not measured."""
+
+    seconds: float | None = None
+    flops: float | None = None
+
+    def batches(self, budget: Budget, total_batches: int | None) -> int | None:
+        """About how many batches a budget pays for; None where nothing tells.
+
+        Args:
+            budget: of the run.
+            total_batches: that its counted currencies pay for, if any do.
+        """
+        prices = {"seconds": self.seconds, "train_flops": self.flops}
+        found = [] if total_batches is None else [total_batches]
+        for currency, amount in budget.metered.items():
+            price = prices.get(currency)
+            if price:
+                found.append(max(1, math.ceil(amount / price)))
+        return min(found, default=None)
+
+    def time_of(self, batches: int | None) -> float | None:
+        """Seconds that a number of batches takes."""
+        return None if batches is None or self.seconds is None else batches * self.seconds
+
+
+def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
+    """Prepare the model once, and make a training step where something must be known of it.
+
+    Args:
+        built: the run's parts.
+        source: its training batches.
+        measure: time a step on a real batch: the fastest of three after one to warm up, or that
+            first one where it took over a second.
+
+    Raises:
+        UserError: the method refuses the model, or the budget cannot be measured here.
+    """
+    amounts = built.spec.budget.amounts
+    if "joules" in amounts:
+        refuse_joules(built)
+    model = prepared_model(built)
+    counts = "train_flops" in amounts
+    if not measure and not counts:
+        return Trial()
+    model = model.to(built.device)
+    config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
+    wrapper = build_optim_wrapper(model, config)
+    model.train()
+    seconds: list[float] = []
+    flops = None
+    for batch in itertools.islice(itertools.cycle(source.epoch(0)), 4 if measure else 1):
+        started = time.perf_counter()
+        with OperationCounter() if counts and not seconds else nullcontext() as counter:
+            built.method.train_step(model, batch, wrapper)
+        if built.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+        if counter is not None:
+            flops = 2.0 * counter.macs
+        if seconds[0] > 1:
+            break
+    if flops is not None and amounts["train_flops"] < flops * built.recipe.accumulate:
+        raise UserError(
+            f"a budget of {built.spec.budget} is less than one optimizer step, which takes "
+            f"{flops * built.recipe.accumulate:.3g}: give a larger budget or a smaller batch"
+        )
+    return Trial(min(seconds[1:] or seconds) if measure else None, flops)
+
+
+def refuse_joules(built: Built) -> None:
+    """Raise ``UserError`` where a budget in joules could not be kept."""
+    reason = no_joules(built.device)
+    if reason:
+        raise UserError(
+            f"a budget in joules needs an energy meter, and there is none for this run ({reason}): "
+            "give it in seconds or train_flops"
+        )

@@ -106,7 +106,14 @@ def prepared_model(built: Built, note: Callable[[str], None] = log.warning) -> B
 def structure(model: nn.Module) -> list[tuple[Any, ...]]:
     """What a method can change: modules, their hooks and settings, and parameters' shapes."""
     modules = [
-        (name, type(m).__name__, m.extra_repr(), len(m._forward_hooks), len(m._forward_pre_hooks))
+        (
+            name,
+            type(m).__name__,
+            m.extra_repr(),
+            type(vars(m).get("forward")).__name__,  # a forward of the instance's own
+            len(m._forward_hooks),
+            len(m._forward_pre_hooks),
+        )
         for name, m in model.named_modules()
     ]
     parameters = [(n, tuple(p.shape), p.requires_grad) for n, p in model.named_parameters()]

@@ -12,6 +12,7 @@ from torchvision.models.mobilenetv2 import MobileNetV2
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
+from benchmarks.building import structure
 from methods.checkpointing import Checkpointing
 from methods.stochastic_depth import StochasticDepth
 from tasks.classification.classifier import Classifier
@@ -165,3 +166,10 @@ def test_blocks_in_a_plain_list_are_checkpointed_one_by_one():
 def test_longer_segments_of_a_plain_list_are_refused():
     with pytest.raises(UserError, match=r"every=2 .*hang in a ModuleList; use every=1"):
         Checkpointing(every=2).prepare(Listed(build("cifar").backbone))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_counts_as_a_change_of_the_model(name: str) -> None:
+    model = build(name)
+    before = structure(model)
+    assert structure(Checkpointing().prepare(model)) != before

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cli.test_command import depthbench
@@ -25,12 +26,13 @@ from benchmarks.store import RUNNING, read_rows
 from benchmarks.trained import trained_model
 from tasks.classification.pictures import CELL
 from tasks.errors import UserError
+from tasks.pictures import READABLE, STRIP
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "end_to_end": {},
     # Several deployable networks.
     "adaptive_depth": {},
-    # A search: phases that go back to weights kept after the first, until the budget ends it.
+    # Phases that go back to kept weights, the second of which leaves a network of its own.
     "optimal_depth": {
         "target_accuracy": 99.9,
         "warmup_epochs": 1,
@@ -50,7 +52,7 @@ def spec(method: str, options: dict[str, Any]) -> dict[str, Any]:
         "method": method,
         "method_options": options,
         "seed": 0,
-        "budget": {"epochs": 3} if method == "optimal_depth" else {"steps": 6},
+        "budget": {"epochs": 4} if method == "optimal_depth" else {"steps": 6},
         "device": "cpu",
         "threads": 1,
     }
@@ -117,6 +119,7 @@ def test_the_rebuilt_model_gives_the_very_numbers_of_its_rows(
     assert len(found) >= 8  # four metrics on two splits, for every variant
     assert found == {key: written[key] for key in found}
     assert contents(folder) == before
+    assert len({variant for variant, _, _ in found}) >= {"end_to_end": 1}.get(method, 2)
     assert not notes
 
 
@@ -276,6 +279,35 @@ def test_variant_split_and_folder_can_be_chosen(
         assert printed.split() == [str(out / "val.png")]
         pictures.append((out / "val.png").read_bytes())
     assert pictures[0] != pictures[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "arch"), [("detection", "mask_rcnn_tiny"), ("segmentation", "fcn_tiny")]
+)
+def test_detectors_and_segmentors_are_rebuilt_and_drawn(
+    show: Any, tmp_path: Path, task: str, arch: str
+) -> None:
+    scenes = {"name": "digit_scenes", "train": 8, "val": 2, "test": 3, "size": 48}
+    options = {
+        "dataset": scenes,
+        "arch": arch,
+        "data_root": str(tmp_path / "data"),
+        "image_size": [64, 64],
+        "schedule": "small",
+        "pretrained": "random",
+        "eval_batch_size": 1,
+    }
+    changes = {"task": task, "task_options": options, "recipe": {"batch_size": 4}}
+    (folder,) = carry_out(tmp_path / "results", spec("end_to_end", {}) | changes)
+    found, written = judged(*rebuilt(folder)), metrics(folder)
+    assert found == {key: written[key] for key in found}
+    pictures = [Path(line) for line in show(tmp_path / "results", "--images", 2).split()]
+    assert [picture.name[:10] for picture in pictures] == ["test-00000", "test-00002"]
+    for picture in pictures:
+        pixels = np.asarray(Image.open(picture))
+        left, right = pixels[2 * STRIP :, :READABLE], pixels[2 * STRIP :, -READABLE:]
+        assert (left[:READABLE] != right[:READABLE]).any()
 
 
 def test_what_show_cannot_do_is_told_in_one_line(show: Any, run: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.errors import UserError, unknown_name
@@ -34,3 +34,17 @@ def check_options(kind: str, given: Iterable[str], known: Iterable[str]) -> None
     for key in given:
         if key not in known:
             raise unknown_name(kind, key, known)
+
+
+def size_of(option: str, value: Sequence[int] | None) -> tuple[int, int] | None:
+    """Width and height.
+
+    Raises:
+        UserError: it is not two positive whole numbers.
+    """
+    if value is None:
+        return None
+    sides = list(value) if isinstance(value, list | tuple) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise UserError(f"{option} must be [width, height] in pixels, not {value}")
+    return sides[0], sides[1]

@@ -130,6 +130,12 @@ def use_one_device(model: dict[str, Any]) -> None:
             node["type"] = "BN"
 
 
+def padded_to(preprocessor: Mapping[str, Any]) -> int:
+    """What pads tested pictures to a multiple of so many pixels: mmdet's way or mmseg's."""
+    tested = preprocessor.get("test_cfg") or {}
+    return preprocessor.get("pad_size_divisor") or tested.get("size_divisor") or 1
+
+
 def transforms(pipeline: Any, change: Callable[[dict[str, Any]], None]) -> None:
     """Call ``change`` on every transform of a pipeline, nested ones included."""
     for node in walk(pipeline):

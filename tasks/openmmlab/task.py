@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +24,7 @@ from tasks.openmmlab.batches import TrainBatches, evaluation_batches
 from tasks.openmmlab.config import (
     load_config,
     override,
+    padded_to,
     set_classes,
     take_weights,
     use_one_device,
@@ -35,10 +35,9 @@ from tasks.openmmlab.ops import missing_ops
 from tasks.openmmlab.ready import Ready
 from tasks.openmmlab.recipes import config_recipe
 from tasks.openmmlab.scope import openmmlab
-from tasks.openmmlab.weights import LoadReport, load_backbone
-from tasks.options import label, named
+from tasks.openmmlab.weights import RANDOM, LoadReport, load_backbone, weights_file
+from tasks.options import label, named, size_of
 
-RANDOM = "random"
 SPLITS = ("train", "val", "test")
 
 
@@ -322,31 +321,3 @@ class OpenMMLabTask(Task):
         use_one_device(config.model)
         self.adapt(config)
         return config, weights
-
-
-def padded_to(preprocessor: Mapping[str, Any]) -> int:
-    """What pads tested pictures to a multiple of so many pixels: mmdet's way or mmseg's."""
-    tested = preprocessor.get("test_cfg") or {}
-    return preprocessor.get("pad_size_divisor") or tested.get("size_divisor") or 1
-
-
-def weights_file(pretrained: str | None, root: Path) -> str | None:
-    """The checkpoint as it was named, or under ``root`` where it lies there alone."""
-    if pretrained in (None, RANDOM) or Path(pretrained).expanduser().exists():
-        return pretrained
-    below = root / pretrained
-    return str(below) if below.is_file() else pretrained
-
-
-def size_of(option: str, value: Sequence[int] | None) -> tuple[int, int] | None:
-    """Width and height.
-
-    Raises:
-        UserError: it is not two positive whole numbers.
-    """
-    if value is None:
-        return None
-    sides = list(value) if isinstance(value, list | tuple) else []
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise UserError(f"{option} must be [width, height] in pixels, not {value}")
-    return sides[0], sides[1]

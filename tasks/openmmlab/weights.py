@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from tasks.errors import UserError
 from tasks.openmmlab.checkpoint import read_tensors
 
+RANDOM = "random"
+"""What stands for no checkpoint at all."""
+
 _ADDRESS = re.compile(r"[a-zA-Z][\w+.-]+:/")
 _PREFIXES = ("", "backbone.", "model.", "model.backbone.")
 _HEADS = ("fc.", "head.", "classifier.")
@@ -105,3 +108,11 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def weights_file(pretrained: str | None, root: Path) -> str | None:
+    """The checkpoint as it was named, or under ``root`` where it lies there alone."""
+    if pretrained in (None, RANDOM) or Path(pretrained).expanduser().exists():
+        return pretrained
+    below = root / pretrained
+    return str(below) if below.is_file() else pretrained

@@ -12,8 +12,7 @@ from torch import nn
 
 from tasks.errors import UserError, unknown_name
 from tasks.openmmlab.forward import empty_samples
-from tasks.openmmlab.task import size_of
-from tasks.options import check_options, named
+from tasks.options import check_options, named, size_of
 
 MODES = ("whole", "slide")
 OVERLAP = 1 / 3

@@ -15,8 +15,8 @@ from torch import nn
 from tasks.base import TASKS, BatchSource, Drawing, Score
 from tasks.errors import UserError
 from tasks.openmmlab.pictures import picture_size
-from tasks.openmmlab.task import OpenMMLabTask, size_of
-from tasks.options import check_options
+from tasks.openmmlab.task import OpenMMLabTask
+from tasks.options import check_options, size_of
 from tasks.segmentation.cityscapes import (
     CITYSCAPES,
     IMAGE_SUFFIX,

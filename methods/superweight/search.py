@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,23 +19,41 @@ from methods.superweight.refine import Grouping, leaders, refine
 from methods.superweight.similarity import pairwise
 from tasks.errors import UserError
 
+_TOO_SHORT = (
+    "the budget ends within the cluster search: lower search_epochs, leave it out for search_share "
+    "of the budget, or give a larger budget"
+)
+
 
 class GradientSearch(Hook, abc.ABC):
     """Sum gradients over a stretch of a phase, then decide once.
 
+    Where a meter ends the phase nobody knows its length: then the stretch is found on the way.
     The sums travel in checkpoints; what is decided is kept in buffers of the model.
     """
 
     priority = "HIGH"
     name: str
+    too_short: str
+    """What to say where the phase ended before anything could be decided."""
 
     def __init__(self) -> None:
         self._sums: dict[str, GradientSums] = {}
+        self._earlier: dict[str, GradientSums] = {}
         self._stretch = range(0)
+        self._open = self._decided = False
 
     @abc.abstractmethod
     def stretch(self, epoch: int, phase: int) -> range:
         """The batches whose gradients are summed, of ``phase`` batches in epochs of ``epoch``."""
+
+    @abc.abstractmethod
+    def follow(self, loop: Any) -> None:
+        """Before each batch of a phase whose length is not known: set the stretch."""
+
+    @abc.abstractmethod
+    def at_end(self, loop: Any) -> dict[str, GradientSums]:
+        """The sums to decide by at the end of such a phase."""
 
     @abc.abstractmethod
     def places(self, model: Ensemble) -> dict[str, Any]:
@@ -47,10 +66,14 @@ class GradientSearch(Hook, abc.ABC):
     def before_train(self, runner: Any) -> None:
         """Place the stretch in the phase."""
         loop = runner.train_loop
-        self._stretch = self.stretch(len(loop.dataloader), loop.max_iters)
+        self._open = loop.open_ended
+        if not self._open:
+            self._stretch = self.stretch(len(loop.dataloader), loop.max_iters)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Watch gradients inside the stretch."""
+        if self._open and not self._decided:
+            self.follow(runner.train_loop)
         if runner.iter in self._stretch:
             for name, place in self.places(runner.model).items():
                 place.watched = self._sums.setdefault(name, GradientSums())
@@ -62,20 +85,46 @@ class GradientSearch(Hook, abc.ABC):
         for place in self.places(runner.model).values():
             place.watched = None
         if runner.iter == self._stretch[-1]:
-            with torch.no_grad():
-                self.decide(runner.model, {name: sums.sums for name, sums in self._sums.items()})
-            self._sums = {}
+            self._conclude(runner, self._sums)
+
+    def after_train(self, runner: Any) -> None:
+        """Decide where the phase ended within the stretch.
+
+        Raises:
+            UserError: it ended too early for that.
+        """
+        if self._decided:
+            return
+        sums = self.at_end(runner.train_loop) if self._open else {}
+        if not sums:
+            raise UserError(self.too_short)
+        self._conclude(runner, sums)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Save the sums so far."""
-        checkpoint[self.name] = {name: dict(sums.sums) for name, sums in self._sums.items()}
+        checkpoint[self.name] = {
+            "sums": {name: dict(sums.sums) for name, sums in self._sums.items()},
+            "earlier": {name: dict(sums.sums) for name, sums in self._earlier.items()},
+            "stretch": (self._stretch.start, self._stretch.stop),
+            "decided": self._decided,
+        }
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on from the saved sums."""
         device = next(runner.model.parameters()).device
-        for name, saved in checkpoint[self.name].items():
-            self._sums[name] = GradientSums()
-            self._sums[name].sums = {key: value.to(device) for key, value in saved.items()}
+        saved = checkpoint[self.name]
+        for into, sums in ((self._sums, saved["sums"]), (self._earlier, saved["earlier"])):
+            for name, values in sums.items():
+                into[name] = GradientSums()
+                into[name].sums = {key: value.to(device) for key, value in values.items()}
+        self._stretch = range(*saved["stretch"])
+        self._decided = saved["decided"]
+
+    def _conclude(self, runner: Any, sums: dict[str, GradientSums]) -> None:
+        with torch.no_grad():
+            self.decide(runner.model, {name: found.sums for name, found in sums.items()})
+        self._sums, self._earlier = {}, {}
+        self._stretch, self._decided = range(0), True
 
 
 class ClusterSearch(GradientSearch):
@@ -87,11 +136,13 @@ class ClusterSearch(GradientSearch):
         threshold: tau.
         budget: elements that all templates together may have.
         group: Algorithm 1 or its official variant.
-        whole_epoch: sum over the phase's last epoch; else take its last batch alone.
+        whole_epoch: sum over the phase's last epoch (its last whole one where a meter ends it);
+            else take its last batch alone.
         epochs: the epochs that the phase must have, if it asked for a number.
     """
 
     name = "superweight_clusters"
+    too_short = _TOO_SHORT
 
     def __init__(
         self,
@@ -117,6 +168,20 @@ class ClusterSearch(GradientSearch):
         if self._epochs is not None and phase < self._epochs * epoch:
             raise UserError(_TOO_SHORT)
         return range(max(0, phase - epoch) if self._whole_epoch else phase - 1, phase)
+
+    def follow(self, loop: Any) -> None:
+        """Watch every batch; start the sums anew with every epoch, or every batch."""
+        if loop.iter % self._length(loop) == 0:
+            self._earlier, self._sums = self._sums, {}
+        self._stretch = range(sys.maxsize)
+
+    def at_end(self, loop: Any) -> dict[str, GradientSums]:
+        """Those of the last epoch if it was a whole one, else of the one before."""
+        whole = loop.iter % self._length(loop) == 0
+        return self._sums if whole or not self._earlier else self._earlier
+
+    def _length(self, loop: Any) -> int:
+        return len(loop.dataloader) if self._whole_epoch else 1
 
     def places(self, model: Ensemble) -> dict[str, Any]:
         """Every layer of every leader, named ``member.layer``."""
@@ -157,6 +222,10 @@ class CoefficientSearch(GradientSearch):
     """
 
     name = "superweight_coefficients"
+    too_short = (
+        "the budget ended before the coefficient search: give a smaller coefficient_epochs or a "
+        "larger budget"
+    )
 
     def __init__(self, threshold: float, group: Grouping, epochs: int | None) -> None:
         super().__init__()
@@ -176,6 +245,21 @@ class CoefficientSearch(GradientSearch):
             )
         return range(before * epoch, min(phase, (before + 1) * epoch))
 
+    def follow(self, loop: Any) -> None:
+        """Take the first epoch that begins late enough, by the forecast of the phase's length."""
+        epoch = len(loop.dataloader)
+        if self._stretch or loop.iter % epoch:
+            return
+        before = self._epochs
+        if before is None and loop.expected_iters is not None:
+            before = round(0.05 * loop.expected_iters / epoch)
+        if before is not None and loop.iter >= before * epoch:
+            self._stretch = range(loop.iter, loop.iter + epoch)
+
+    def at_end(self, loop: Any) -> dict[str, GradientSums]:
+        """What there is of the epoch."""
+        return self._sums
+
     def places(self, model: Ensemble) -> dict[str, Any]:
         """Every block's bank by its number."""
         return {str(number): bank for number, bank in enumerate(model.backbone.banks)}
@@ -187,9 +271,3 @@ class CoefficientSearch(GradientSearch):
             for uses in self._group(pairwise(gradients), len(gradients), self._threshold):
                 bank.coefficients[uses[0]] = bank.coefficients[0]
                 bank.rows[uses] = uses[0]
-
-
-_TOO_SHORT = (
-    "the budget ends within the cluster search: lower search_epochs, leave it out for search_share "
-    "of the budget, or give a larger budget"
-)

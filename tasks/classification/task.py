@@ -51,6 +51,8 @@ class ClassificationTask(Task):
             DEPTHBENCH_DATA, or ~/.cache/depthbench.
         val_size: training images kept for validation.
         val_fraction: the same as a share of the training split; neither takes the data set's own.
+        train_size: how many of the other training images are used, so that an epoch is short; by
+            default all. ``split`` says which.
         split: ``random`` or ``first`` (the first images train, the rest validate); by default the
             data set's own.
         split_seed: decides a random split; never the seed of a run, so that all runs share it.
@@ -77,6 +79,7 @@ class ClassificationTask(Task):
         data_root: str | None = None,
         val_size: int | None = None,
         val_fraction: float | None = None,
+        train_size: int | None = None,
         split: str | None = None,
         split_seed: int = 0,
         augment: Mapping[str, Any] | None = None,
@@ -105,6 +108,7 @@ class ClassificationTask(Task):
         self.recipe = default_recipe(name, self._network)
         self._val_size = val_size
         self._val_fraction = val_fraction
+        self._train_size = train_size
         self._split = split or self._data.split
         self._split_seed = split_seed
         self._changes = dict(augment or {})
@@ -248,6 +252,8 @@ class ClassificationTask(Task):
         elif held_out < 1:
             held_out = round(held_out * images)
         train, val = split_indices(images, int(held_out), self._split, self._split_seed)
+        if self._train_size is not None:
+            train = some_of(train, self._train_size, self._split, self._split_seed)
         return _Splits(whole.take(train), whole.take(val), test)
 
 
@@ -274,3 +280,19 @@ def split_indices(
     if rule == "random":
         order = np.random.default_rng(seed).permutation(images)
     return np.sort(order[: images - held_out]), np.sort(order[images - held_out :])
+
+
+def some_of(indices: np.ndarray, size: int, rule: str, seed: int) -> np.ndarray:
+    """``size`` of the training indices, in order: the first, or any, drawn from ``seed``.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if not 0 < size <= len(indices):
+        raise UserError(
+            f"{size} of {len(indices)} training images cannot be chosen: set train_size from 1 to "
+            f"{len(indices)}"
+        )
+    if rule == "random":
+        indices = np.random.default_rng((seed, 1)).permutation(indices)
+    return np.sort(indices[:size])

@@ -154,6 +154,22 @@ def test_the_size_of_the_validation_split(options: dict, val: int) -> None:
     assert task.train_samples() == 1433 - val
 
 
+@pytest.mark.parametrize("split", ["random", "first"])
+def test_fewer_training_images_leave_the_other_splits_alone(split: str) -> None:
+    def labels(**options: int) -> list[int]:
+        task = ClassificationTask(split=split, **options)
+        (batch,) = task.batches(2000, 0, CPU).epoch(0)
+        return sorted(batch["data_samples"].tolist())
+
+    whole = ClassificationTask(split=split).fingerprint()
+    few = ClassificationTask(split=split, train_size=300).fingerprint()
+    assert few["images"] == {**whole["images"], "train": 300}
+    assert {**few["sha256"], "train": 0} == {**whole["sha256"], "train": 0}
+    assert len(labels(train_size=300)) == 300
+    assert labels(train_size=1290) == labels()
+    assert set(labels(train_size=300)) == set(range(10))
+
+
 def test_augmentation_is_the_data_sets_own_with_changes() -> None:
     plain = ClassificationTask(augment={"normalise": None})
     batch = next(iter(plain.batches(64, 0, CPU).epoch(0)))
@@ -175,6 +191,8 @@ def test_augmentation_is_the_data_sets_own_with_changes() -> None:
         ({"arch": "cifar_resnett8"}, "unknown network"),
         ({"val_size": 3, "val_fraction": 0.1}, "not both"),
         ({"val_size": 5000}, "set val_size from 1 to 1432"),
+        ({"train_size": 1291}, "set train_size from 1 to 1290"),
+        ({"train_size": 0}, "set train_size from 1 to 1290"),
         ({"split": "last"}, "unknown split"),
         ({"augment": {"pat": 4}}, "did you mean 'pad'"),
         ({"augment": {"pad": -4}}, "0 or more"),

@@ -12,6 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from benchmarks.building import Built
+from benchmarks.meters.inference_energy import inference_energy
 from benchmarks.meters.latency import latency
 from benchmarks.meters.memory import explain_peak
 from benchmarks.meters.modes import forward
@@ -60,7 +61,7 @@ def one_step(built: Built, model: BaseModel, batch_size: int) -> tuple[Any, Base
 
 
 def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
-    """Parameters, size, operations and latency of one deployable network."""
+    """Parameters, size, operations, latency and energy of one deployable network."""
     count = parameters(model)
     found = [
         Measurement("params_inference", count.stored),
@@ -78,7 +79,14 @@ def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
             found.append(Measurement(metric, count_macs(network, example, counting, run)))
         except UserError as error:
             found.append(Measurement(metric, None, str(error)))
-    return found + latencies(built, model)
+    energy = inference_energy(
+        model,
+        lambda size: built.task.example_input(size, built.device),
+        max(built.spec.latency_batch_sizes),
+        built.device,
+        built.task.infer,
+    )
+    return [*found, *latencies(built, model), energy]
 
 
 def latencies(built: Built, model: BaseModel) -> list[Measurement]:

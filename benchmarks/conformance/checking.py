@@ -28,6 +28,8 @@ class Checked:
 
     method: str
     options: Mapping[str, Any]
+    task: str
+    dataset: str
     arch: Any
     epochs: int
     findings: Sequence[Finding]
@@ -50,6 +52,7 @@ def check_method(
     options: Mapping[str, Any] | None = None,
     arch: str | Mapping[str, Any] | None = None,
     epochs: int | None = None,
+    task: str = "classification",
 ) -> Checked:
     """All checks on one registered method.
 
@@ -57,13 +60,15 @@ def check_method(
         name: a registered method.
         options: its options, beside those of the kit's own table.
         arch: the network, as a suite writes it; by default the first small one it accepts.
-        epochs: of the full run; by default 3, or the table's.
+        epochs: of the full run; by default the family's, or the table's.
+        task: the family that it is tried on: ``classification``, ``detection`` or
+            ``segmentation``.
 
     Raises:
-        UserError: the name or an option is wrong, or the method accepts none of the networks.
+        UserError: a name or an option is wrong, or the method accepts none of the networks.
     """
     started = time.perf_counter()
-    subject = Subject(name, options, arch, epochs)
+    subject = Subject(name, options, arch, epochs, task)
     findings = [run_check(subject, check) for check in CHECK_NAMES]
     try:
         with contained():
@@ -71,7 +76,17 @@ def check_method(
     except Exception:  # whatever is wrong, a check has said it
         found = []
     seconds = time.perf_counter() - started
-    return Checked(name, subject.options, subject.arch, subject.epochs, findings, found, seconds)
+    return Checked(
+        name,
+        subject.options,
+        task,
+        subject.dataset,
+        subject.arch,
+        subject.epochs,
+        findings,
+        found,
+        seconds,
+    )
 
 
 def run_check(subject: Subject, name: str) -> Finding:

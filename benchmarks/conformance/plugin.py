@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.conformance.checking import CHECK_NAMES, methods_named, run_check
 from benchmarks.conformance.finding import FAILED, SKIPPED
+from benchmarks.conformance.settings import ground_of
 from benchmarks.conformance.subject import Subject
 
 
@@ -25,6 +26,7 @@ def conforms(
     options: Mapping[str, Any] | None = None,
     arch: str | Mapping[str, Any] | None = None,
     epochs: int | None = None,
+    task: str = "classification",
 ) -> Callable[[str, str], None]:
     """A test function, parametrised over the checks; the trained model is shared by all of them.
 
@@ -32,15 +34,18 @@ def conforms(
         target: a registered method, or a Python file that registers some.
         options: the method's options.
         arch: the network, as a suite writes it; by default the first small one it accepts.
-        epochs: of the full run, of some 20 batches each; by default 3.
+        epochs: of the full run, of some 20 batches each; by default 3, or what the family needs.
+        task: the family that it is tried on: ``classification``, ``detection`` or
+            ``segmentation``.
 
     Raises:
-        UserError: no such file or method.
+        UserError: no such file, method or family.
     """
+    ground_of(task)
 
     @functools.cache
     def subject(name: str) -> Subject:
-        return Subject(name, options, arch, epochs)
+        return Subject(name, options, arch, epochs, task)
 
     @pytest.mark.parametrize("check", CHECK_NAMES)
     @pytest.mark.parametrize("name", methods_named(target))

@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.conformance.checking import Checked
 from benchmarks.conformance.figures import Figure
 from benchmarks.conformance.finding import FAILED, PASSED, SKIPPED, Finding
-from benchmarks.conformance.settings import DATASET
 from benchmarks.records import METRICS
 
 _MARKS = {PASSED: "pass", FAILED: "FAIL", SKIPPED: "skip"}
@@ -22,10 +21,8 @@ def as_text(checked: Checked, verbose: bool = False) -> str:
         checked: what :func:`benchmarks.conformance.checking.check_method` gave.
         verbose: with the tracebacks of crashed checks.
     """
-    lines = [
-        f"{checked.label} on {DATASET}, {shown_arch(checked.arch)}, {checked.epochs} epochs",
-        "",
-    ]
+    tried_on = f"{checked.dataset}, {shown_arch(checked.arch)}, {checked.epochs} epochs"
+    lines = [f"{checked.label} on {tried_on}", ""]
     width = max(len(finding.check) for finding in checked.findings)
     for finding in checked.findings:
         lines += line_of(finding, width, verbose)
@@ -71,7 +68,8 @@ def as_document(checked: Sequence[Checked]) -> dict[str, Any]:
             {
                 "method": one.method,
                 "options": dict(one.options),
-                "dataset": DATASET,
+                "task": one.task,
+                "dataset": one.dataset,
                 "arch": one.arch,
                 "epochs": one.epochs,
                 "passed": one.passed,
@@ -94,9 +92,11 @@ def as_document(checked: Sequence[Checked]) -> dict[str, Any]:
 
 
 def shown_arch(arch: str | Mapping[str, Any]) -> str:
-    """``cifar_resnet14 (width 8)``."""
+    """``cifar_resnet14 (width 8)``; many changes of a config are counted."""
     if isinstance(arch, str):
         return arch
+    if len(arch) > 4:
+        return f"{arch['name']} ({len(arch) - 1} changes)"
     options = ", ".join(f"{key} {value}" for key, value in arch.items() if key != "name")
     return f"{arch['name']} ({options})" if options else str(arch["name"])
 

@@ -17,16 +17,18 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from benchmarks.budget import Budget
 from benchmarks.building import Built, build_run, prepared_model
-from benchmarks.conformance.settings import ARCHS, BATCH_SIZE, DATASET, SEED, setting_of
+from benchmarks.conformance.settings import SEED, Setting, ground_of
 from benchmarks.conformance.watching import Watch, Watched
 from benchmarks.meters.session import RunMeters
 from benchmarks.spec import RunSpec
 from benchmarks.training.hooks import CheckpointHook, random_state, set_random_state
 from benchmarks.training.session import TrainingSession
 from benchmarks.training.state import PhaseState, copy_weights
+from tasks.base import as_score
 from tasks.errors import UserError
 
 
@@ -59,15 +61,28 @@ class Run:
         return {k: v.eval() for k, v in self.built.method.variants(self.model).items()}
 
     def outputs(self, network: BaseModel) -> Tensor:
-        """What a network says to one batch of test images."""
-        batch = next(self.built.task.eval_batches("test", self.built.device))
+        """What a network says to one batch of test images: all its output tensors in a row."""
+        task = self.built.task
+        batch = next(task.eval_batches("test", self.built.device))
         with torch.no_grad():
-            return network(batch["inputs"], mode="tensor")
+            inputs = network.data_preprocessor(batch, False)["inputs"]
+            return torch.cat(
+                [leaf.flatten() for leaf in tree_leaves(task.forward(network, inputs))]
+            )
 
     @cached_property
     def answers(self) -> dict[str, Tensor]:
         """The outputs of every variant on one batch of test images."""
         return {name: self.outputs(network) for name, network in self.variants().items()}
+
+    @cached_property
+    def scores(self) -> dict[str, float | None]:
+        """The headline metric of every variant on the test images."""
+        task, device = self.built.task, self.built.device
+        return {
+            name: as_score(task.evaluate(network, "test", device)[task.headline]).value
+            for name, network in self.variants().items()
+        }
 
 
 class Subject:
@@ -79,9 +94,10 @@ class Subject:
         arch: the network, as a suite writes it; by default the first small one that the method
             accepts.
         epochs: of the full run; by default the table's.
+        task: the family that it is tried on, a key of ``settings.GROUNDS``.
 
     Raises:
-        UserError: the name or an option is unknown, or the method accepts none of the networks.
+        UserError: a name or an option is unknown, or the method accepts none of the networks.
     """
 
     def __init__(
@@ -90,15 +106,17 @@ class Subject:
         options: Mapping[str, Any] | None = None,
         arch: str | Mapping[str, Any] | None = None,
         epochs: int | None = None,
+        task: str = "classification",
     ) -> None:
-        setting = setting_of(name)
-        self.name = name
+        self.ground = ground_of(task)
+        setting = self.ground.settings.get(name, Setting())
+        self.name, self.task = name, task
         self.options = {**setting.options, **(options or {})}
-        self.epochs = epochs or setting.epochs
+        self.epochs = epochs or setting.epochs or self.ground.epochs
         self._folder = tempfile.TemporaryDirectory(prefix="depthbench-")
         self._failed = False
         with contained():
-            self.arch = self._accepted(ARCHS if arch is None else (arch,))
+            self.arch = self._accepted(self.ground.archs if arch is None else (arch,))
 
     def build(self, seed: int = SEED, **recipe: Any) -> Built:
         """The parts of a run, fresh."""
@@ -136,13 +154,13 @@ class Subject:
             accumulate = built.recipe.accumulate
             hooks.append(CheckpointHook(path, meters, state, accumulate, first=0, longest=0))
         method = Watched(built.method, hooks, stop_at)
-        batches = built.task.train_samples() // built.recipe.batch_size
+        batches = built.task.batches(built.recipe.batch_size, SEED, built.device)
         session = TrainingSession(
             task=built.task,
             method=method,
             model=model,
             recipe=built.recipe,
-            steps=steps or self.epochs * batches,
+            steps=steps or self.epochs * len(batches),
             seed=SEED,
             device=built.device,
             meters=meters,
@@ -180,10 +198,11 @@ class Subject:
     @cached_property
     def reference(self) -> Run:
         """Plain training of the same network for as long."""
-        return Subject("end_to_end", arch=self.arch, epochs=self.epochs).train()
+        plain = Subject("end_to_end", arch=self.arch, epochs=self.epochs, task=self.task)
+        return plain.train()
 
     def _accepted(self, archs: Sequence[str | Mapping[str, Any]]) -> str | Mapping[str, Any]:
-        self._build(archs[0])
+        self.dataset = self._build(archs[0]).task.dataset
         reason = ""
         for arch in archs:
             try:
@@ -205,13 +224,13 @@ class Subject:
             RunSpec(
                 suite="check-method",
                 profile="smoke",
-                task="classification",
-                task_options={"dataset": DATASET, "arch": arch},
+                task=self.task,
+                task_options={**self.ground.options, "arch": arch},
                 method=self.name,
                 method_options=self.options,
                 seed=seed,
                 budget=Budget({"epochs": self.epochs}),
-                recipe={"batch_size": BATCH_SIZE, **recipe},
+                recipe={**self.ground.recipe, **recipe},
                 device="cpu",
                 threads=1,
             )

@@ -64,7 +64,7 @@ SCHEDULES = {
     ),
     "small": Recipe(
         batch_size=8,
-        optimizer={"type": "AdamW", "lr": 2e-3, "weight_decay": 1e-2},
+        optimizer={"type": "AdamW", "lr": 5e-3, "weight_decay": 1e-2},
         schedule=(
             {"type": "LinearLR", "begin": 0.0, "end": 0.05, "start_factor": 0.01},
             {"type": "PolyLR", "begin": 0.05, "end": 1.0, "power": 0.9, "eta_min": 0.0},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.conformance.checking import Checked
 from benchmarks.conformance.figures import Figure
 from benchmarks.conformance.finding import FAILED, PASSED, SKIPPED, Finding
+from benchmarks.conformance.settings import shown_arch
 from benchmarks.records import METRICS
 
 _MARKS = {PASSED: "pass", FAILED: "FAIL", SKIPPED: "skip"}
@@ -89,16 +90,6 @@ def as_document(checked: Sequence[Checked]) -> dict[str, Any]:
             for one in checked
         ],
     }
-
-
-def shown_arch(arch: str | Mapping[str, Any]) -> str:
-    """``cifar_resnet14 (width 8)``; many changes of a config are counted."""
-    if isinstance(arch, str):
-        return arch
-    if len(arch) > 4:
-        return f"{arch['name']} ({len(arch) - 1} changes)"
-    options = ", ".join(f"{key} {value}" for key, value in arch.items() if key != "name")
-    return f"{arch['name']} ({options})" if options else str(arch["name"])
 
 
 def shown_value(value: float | None, scale: float) -> str:

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.budget import Budget
 from benchmarks.building import Built, build_run, prepared_model
-from benchmarks.conformance.settings import SEED, Setting, ground_of
+from benchmarks.conformance.settings import SEED, Setting, ground_of, shown_arch
 from benchmarks.conformance.watching import Watch, Watched
 from benchmarks.meters.session import RunMeters
 from benchmarks.spec import RunSpec
@@ -213,7 +213,7 @@ class Subject:
                 return arch
             else:
                 return arch
-        shown = ", ".join(map(str, archs))
+        shown = ", ".join(map(shown_arch, archs))
         raise UserError(
             f"{self.name} accepts none of the networks it was tried on ({shown}), "
             f"so choose one with --arch; the last reason: {reason}"

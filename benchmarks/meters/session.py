@@ -96,8 +96,9 @@ class RunMeters:
         self.memory.observe()
 
     def waited(self, seconds: float) -> None:
-        """Seconds of the open window that went into waiting for data."""
-        self.clock.add("data", seconds)
+        """Seconds of training that went into waiting for data; in the warm-up they are its own."""
+        if self.clock.innermost == "train":
+            self.clock.add("data", seconds)
 
     def watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """The training step with its operations counted, where the run needs that."""

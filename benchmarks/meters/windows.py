@@ -45,6 +45,11 @@ class Windows(abc.ABC, Generic[Reading]):
         if self._open:
             self._begin((name, self._open[-1]))
 
+    @property
+    def innermost(self) -> str:
+        """The window that is booked on now; empty outside every window."""
+        return self._open[-1] if self._open else ""
+
     @contextmanager
     def window(self, name: str) -> Iterator[None]:
         """Book everything in the block under ``name``, except for windows opened inside."""

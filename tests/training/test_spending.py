@@ -1,0 +1,251 @@
+"""A metered budget: it ends training, it drives the schedule, and it survives a kill."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.optim import OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from torch import nn
+from training.spending_helpers import BATCH, CPU, EPOCH, Clock, Paced, tiny_session
+
+from benchmarks.budget import Part
+from benchmarks.meters.train_operations import TrainOperations
+from benchmarks.training import session as session_module
+from benchmarks.training.hooks import CheckpointHook
+from benchmarks.training.optim import schedule_in_steps
+from benchmarks.training.spending import TICKS, SpendingHook, schedule_in_ticks
+from methods.base import Phase
+
+FEW = settings(max_examples=12, deadline=None)
+STEP_FLOPS = 3 * 2 * BATCH * 2 * 2
+"""Of one batch of the tiny network: weights forward and backward, inputs need no gradient."""
+SCHEDULES: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "cosine": [{"type": "CosineAnnealingLR", "T_max": 1.0, "eta_min": 0.001}],
+    "warm_up_cosine": [
+        {"type": "LinearLR", "start_factor": 0.1, "end": 0.2},
+        {"type": "CosineAnnealingLR", "begin": 0.2, "T_max": 0.8},
+    ],
+    "steps": [
+        {"type": "LinearLR", "start_factor": 0.001, "begin": 0.0, "end": 0.1},
+        {"type": "MultiStepLR", "begin": 0.0, "end": 1.0, "milestones": [0.5, 0.75], "gamma": 0.1},
+    ],
+    "poly": [{"type": "PolyLR", "power": 0.9, "eta_min": 1e-4}],
+    "constant": [{"type": "ConstantLR", "factor": 0.2, "end": 0.5}],
+}
+
+
+def folder() -> Path:
+    return Path(tempfile.mkdtemp())
+
+
+def timed(taken: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Without the first batch of each phase, which is warm-up."""
+    return [
+        one for before, one in zip([("", 0.0), *taken], taken, strict=False) if one[0] == before[0]
+    ]
+
+
+@FEW
+@given(
+    seconds=st.lists(st.floats(0.5, 5.0), min_size=1, max_size=7),
+    budget=st.floats(1.0, 40.0),
+    share=st.floats(0.1, 0.9),
+    epochs=st.integers(1, 2),
+)
+def test_all_phases_together_overspend_by_less_than_their_last_step(seconds, budget, share, epochs):
+    phases = [Phase("search", share=share), Phase("warm_up", epochs=epochs), Phase("train")]
+    method = Paced(Clock(), seconds, phases)
+    run = tiny_session(folder(), method, {"seconds": budget})
+    state = run.run()
+    paid = timed(method.taken)
+    total = sum(s for _, s in paid)
+    assert run.meters.spent("seconds") == pytest.approx(total)
+    assert budget <= total < budget + paid[-1][1] + 1e-6
+    search = [s for name, s in paid if name == "search"]
+    assert sum(search[:-1]) < share * budget <= sum(search) + 1e-6
+    steps = {result.name: result.steps for result in state.finished}
+    assert steps.get("warm_up", 0) <= epochs * EPOCH
+    if "train" in steps:
+        assert steps["warm_up"] == epochs * EPOCH
+
+
+@FEW
+@given(batches=st.integers(1, 40), part=st.floats(0.01, 1.0))
+def test_training_flops_pay_for_every_step_the_first_included(batches, part):
+    method = Paced(Clock())
+    budget = (batches - 1 + part) * STEP_FLOPS
+    run = tiny_session(
+        folder(), method, {"train_flops": budget}, operations=TrainOperations(strict=True)
+    )
+    run.run()
+    assert len(method.taken) == batches
+    assert run.meters.spent("train_flops") == pytest.approx(batches * STEP_FLOPS)
+
+
+@pytest.mark.parametrize("steps", [3, 12, 100])
+def test_the_currency_that_is_exhausted_first_ends_training(tmp_path, steps):
+    method = Paced(Clock(), [2.0])
+    state = tiny_session(tmp_path, method, {"seconds": 20.0}, steps=steps).run()
+    assert state.finished[0].steps == min(steps, 11), "ten steps of 2 s, and one to warm up"
+
+
+def test_a_phase_that_stops_leaves_the_rest_to_the_next(tmp_path):
+    phases = [Phase("search", share=0.5, stop=lambda curve: True), Phase("train")]
+    method = Paced(Clock(), [1.0], phases)
+    state = tiny_session(tmp_path, method, {"seconds": 40.0}).run()
+    assert [p.steps for p in state.finished] == [EPOCH, 1 + 40 - (EPOCH - 1)]
+
+
+def test_nothing_is_left_for_a_phase_after_the_end(tmp_path):
+    phases = [Phase("long", epochs=100), Phase("train")]
+    method = Paced(Clock(), [1.0], phases)
+    state = tiny_session(tmp_path, method, {"seconds": 7.0}).run()
+    assert [p.name for p in state.finished] == ["long"]
+    assert state.curve[-1]["step"] == 8, "the end of the budget is validated"
+
+
+def test_a_budget_ends_after_a_whole_optimizer_step(tmp_path):
+    method = Paced(Clock(), [1.0])
+    state = tiny_session(tmp_path, method, {"seconds": 9.0}, accumulate=4).run()
+    assert state.finished[0].steps == 12
+
+
+def rates(budget: int, name: str, pace: float = 1.0, **metered: float) -> list[float]:
+    """Learning rates of a run; without a metered amount the budget is in steps."""
+    operations = TrainOperations(strict=True) if "train_flops" in metered else None
+    method = Paced(Clock(), [pace])
+    tiny_session(
+        folder(),
+        method,
+        metered,
+        steps=None if metered else budget,
+        schedule=SCHEDULES[name],
+        operations=operations,
+    ).run()
+    return method.rates.seen
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_schedule_is_mmengines_at_the_spent_fraction(name):
+    """Every step of equal cost: as if the number of steps had been known."""
+    known, metered = rates(40, name), rates(0, name, train_flops=40 * STEP_FLOPS)
+    assert len(known) == len(metered) == 40
+    # mmengine counts a ramp of n steps in n - 1 intervals: the two may be a step apart.
+    for step, rate in enumerate(metered):
+        near = known[max(0, step - 1) : step + 2]
+        assert min(near) - 1e-3 * 0.1 <= rate <= max(near) + 1e-3 * 0.1
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_methods_of_unequal_speed_meet_at_equal_fractions(name):
+    fast, slow = rates(0, name, 1.0, seconds=240.0), rates(0, name, 6.0, seconds=240.0)
+    assert (len(fast), len(slow)) == (241, 41)
+    # The first step is warm-up: after it nothing is spent.
+    assert slow[1:] == fast[1::6]
+    assert slow[-1] == pytest.approx(fast[-6])
+
+
+@given(
+    name=st.sampled_from(sorted(SCHEDULES)),
+    fractions=st.lists(st.floats(0, 1), min_size=1, max_size=6).map(sorted),
+)
+@settings(max_examples=15, deadline=None)
+def test_a_fraction_gives_the_rate_of_mmengines_tick(name, fractions):
+    def built(schedule):
+        wrapper = OptimWrapper(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1))
+        return wrapper, [PARAM_SCHEDULERS.build({**c, "optimizer": wrapper}) for c in schedule]
+
+    def run_to(tick):
+        wrapper, schedulers = built(
+            [{"end": TICKS, **c} for c in schedule_in_steps(SCHEDULES[name], TICKS)]
+        )
+        for _ in range(tick):
+            for scheduler in schedulers:
+                scheduler.step()
+        return wrapper.get_lr()["lr"][0]
+
+    wrapper, schedulers = built(schedule_in_ticks(SCHEDULES[name]))
+    hook = SpendingHook(None, Part(0.0), 0, None, 1, CPU)
+    runner = type("Runner", (), {"param_schedulers": schedulers})
+    for fraction in fractions:
+        hook._turn(runner, fraction)
+        assert wrapper.get_lr()["lr"][0] == run_to(int(fraction * TICKS))
+
+
+def test_a_rate_that_a_hook_lowers_stays_lowered(tmp_path):
+    method = Paced(Clock(), [1.0])
+
+    class Halve(type(method.rates)):
+        def after_train_iter(self, runner, batch_idx, **_):
+            if runner.iter == 9:
+                for group in runner.optim_wrapper.param_groups:
+                    group["lr"] /= 2
+
+    method.rates = Halve()
+    tiny_session(tmp_path, method, {"seconds": 40.0}, schedule=SCHEDULES["cosine"][:1]).run()
+    whole = rates(0, "cosine", seconds=40.0)
+    assert method.rates.seen[9] == whole[9]
+    assert method.rates.seen[12] == pytest.approx(whole[12] / 2, rel=0.02)
+
+
+@pytest.fixture
+def every_step(monkeypatch):
+    """Save after every step, however short the run."""
+
+    class Eager(CheckpointHook):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **{**kwargs, "first": 0.0, "longest": 0.0})
+
+    monkeypatch.setattr(session_module, "CheckpointHook", Eager)
+
+
+TWO = (Phase("search", share=0.4, keep=True), Phase("train"))
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize("stop_at", [2, 7, 17, 20, 31])
+def test_a_killed_run_spends_the_same_flops_to_the_same_weights(tmp_path, stop_at):
+    def made(where, stop_at=None):
+        return tiny_session(
+            tmp_path / where,
+            Paced(Clock(), phases=TWO, stop_at=stop_at),
+            {"train_flops": 40 * STEP_FLOPS},
+            schedule=SCHEDULES["warm_up_cosine"],
+            operations=TrainOperations(strict=True),
+        )
+
+    whole, again = made("whole"), made("cut")
+    state = whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        made("cut", stop_at).run()
+    resumed = again.run()
+    assert [p.steps for p in state.finished] == [p.steps for p in resumed.finished] == [16, 24]
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[key])
+    assert [p["lr"] for p in state.curve] == [p["lr"] for p in resumed.curve]
+    assert again.meters.spent("train_flops") == whole.meters.spent("train_flops")
+
+
+@pytest.mark.usefixtures("every_step")
+@settings(max_examples=6, deadline=None)
+@given(stop_at=st.integers(2, 38))
+def test_a_killed_run_spends_the_same_seconds(stop_at):
+    where = folder()
+    first = Paced(Clock(), [1.0], TWO, stop_at)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_session(where, first, {"seconds": 40.0}).run()
+    second = Paced(Clock(), [1.0], TWO)
+    run = tiny_session(where, second, {"seconds": 40.0})
+    run.run()
+    assert run.meters.spent("seconds") == pytest.approx(40.0)
+    # One step of each phase is warm-up, and one of the process that went on.
+    assert len(first.taken) + len(second.taken) in (42, 43)

@@ -126,6 +126,8 @@ class TwoPassForward:
             return type(self.backbone).forward(self.backbone, x, *args, **kwargs)
 
         controller = self.controller
+        if controller.training != self.backbone.training:  # the backbone is used by itself
+            controller.train(self.backbone.training)
         if self.freeze_norms:
             for module in self.backbone.modules():
                 if isinstance(module, _BatchNorm):
@@ -157,6 +159,9 @@ class LossForward:
         """What the model gives in that mode."""
         controller = self.controller
         controller.wants_loss = mode == "loss"
-        out = type(self.model).forward(self.model, inputs, data_samples, mode=mode)
-        loss, controller.loss = controller.loss, None
+        try:
+            out = type(self.model).forward(self.model, inputs, data_samples, mode=mode)
+        finally:  # the backbone may next be used by itself
+            controller.wants_loss = False
+            loss, controller.loss = controller.loss, None
         return out if loss is None else {**out, "loss_introspection": loss}

@@ -158,6 +158,18 @@ def test_the_ledger_of_a_test_set(make):
     assert found["full"]["macs_executed_backbone"] > 2 * plain
 
 
+def test_a_backbone_that_is_costed_by_itself_costs_what_it_executes():
+    method = Mind(k_max=3)
+    model = force(method.prepare(retinanet()), 3.0)
+    losses(model)
+    before = copy.deepcopy(model.state_dict())
+    model.train()
+    alone = count_macs(model.backbone, IMAGES[:1])
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    found = method.analyse("full", model.eval(), [batch(model, images=1)])
+    assert alone == found["macs_executed_backbone"]
+
+
 def test_each_size_of_image_has_its_own_count():
     method = Mind(k_max=3)
     model = force(method.prepare(swin_retinanet()), 3.0).eval()

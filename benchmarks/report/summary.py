@@ -4,51 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from benchmarks.records import FAILED, OK, Metric, Row, metric_info
+from benchmarks.records import FAILED, Row
+from benchmarks.report.columns import OUTSIDE_TRAINING, TRAINING, Column
 from benchmarks.statistics.samples import describe, geometric_mean
 from tasks.errors import UserError
 
-_Group = tuple[str, str, str, str]
-"""Task, data set, architecture, method."""
-_Values = dict[str, dict[int, float | str]]
+Values = dict[str, dict[int, float | str]]
 """Column key -> seed -> value, or the reason why there is none."""
 
-TRAINING = "training"
-"""Stands for the phases of a run that train, whatever its method calls them."""
-
-_OUTSIDE_TRAINING = {"setup", "val", "test", "val_best", "test_best", "inference"}
-_SUMMED_UNITS = ("s", "J")
-_COST_UNITS = ("count", "MAC/image", "FLOP/image", "B", "s", "J")
 RUN_FAILED = "the run failed, see below"
 NOT_MEASURED = "not measured"
 
 
-@dataclass(frozen=True)
-class Column:
-    """A metric in a phase.
+class Network(NamedTuple):
+    """A deployable network of a method; ``variant`` is empty where no run got so far."""
 
-    In ``training``, times and energies of phases are added up; of anything else the largest counts.
-    """
-
-    metric: str
-    phase: str
-
-    @property
-    def info(self) -> Metric:
-        """Unit, direction and title of the metric."""
-        return metric_info(self.metric)
+    task: str
+    dataset: str
+    arch: str
+    method: str
+    variant: str
 
     @property
-    def key(self) -> str:
-        """``top1:test``."""
-        return f"{self.metric}:{self.phase}"
-
-    @property
-    def is_cost(self) -> bool:
-        """Whether a ratio to the baseline means something: less of it is cheaper."""
-        return self.info.better == "lower" and self.info.unit in _COST_UNITS
+    def setting(self) -> tuple[str, str, str]:
+        """Task, data set, architecture: networks of one setting may be compared."""
+        return self[:3]
 
 
 @dataclass(frozen=True)
@@ -56,7 +39,8 @@ class Cell:
     """A quantity of one network over its seeds, in the metric's base unit.
 
     ``mean``, ``sd`` (sample standard deviation, n - 1) and ``ratio`` are None where there is
-    none; ``n`` counts the seeds with a value and ``reasons`` says why others have none.
+    none; ``n`` counts the seeds with a value and ``reasons`` says why others have none. ``values``
+    holds either by seed. ``of_run`` tells a quantity of the whole run, which its variants share.
     """
 
     mean: float | None = None
@@ -64,80 +48,50 @@ class Cell:
     n: int = 0
     ratio: float | None = None
     reasons: tuple[str, ...] = ()
+    values: Mapping[int, float | str] = field(default_factory=dict)
+    of_run: bool = False
 
 
 @dataclass(frozen=True)
 class Line:
     """One deployable network of one method on one task."""
 
-    task: str
-    dataset: str
-    arch: str
-    method: str
-    variant: str
+    network: Network
     seeds: tuple[int, ...]
     """Seeds whose runs finished."""
     cells: Mapping[str, Cell]
     """By :attr:`Column.key`."""
 
+    @property
+    def method(self) -> str:
+        """The method's label."""
+        return self.network.method
 
-def default_columns(rows: Sequence[Row]) -> list[Column]:
-    """The columns of a table where none are asked for: quality first, then costs.
-
-    Memory is that of the GPU allocator where there is one, else the resident set; energy is the
-    GPU's counter, else the CPU's package.
-    """
-    measured = {(row.metric, row.phase) for row in rows if row.status == OK}
-    seen = {(row.metric, row.phase) for row in rows if row.status != FAILED}
-
-    def first(*metrics: str) -> Column:
-        # With nothing measured the last one's reason tells most: it needs no GPU.
-        for where, order in ((measured, metrics), (seen, metrics[::-1])):
-            for metric in order:
-                if any(found == metric for found, _ in where):
-                    return Column(metric, TRAINING)
-        return Column(metrics[-1], TRAINING)
-
-    columns = [
-        Column(metric, phase)
-        for metric in ("top1", "box_ap", "mask_ap", "miou")
-        for phase in ("test", "test_best")
-        if (metric, phase) in seen
-    ]
-    columns += [Column("params_inference", "inference"), Column("macs", "inference")]
-    columns.append(first("mem_peak_allocated", "mem_peak_resident"))
-    columns += [Column("mem_activations", p) for m, p in sorted(measured) if m == "mem_activations"]
-    columns.append(Column("train_time", TRAINING))
-    columns.append(first("energy_gpu_counter", "energy_cpu_package"))
-    return columns
+    @property
+    def variant(self) -> str:
+        """The deployable network's name."""
+        return self.network.variant
 
 
-def column_for(name: str, rows: Sequence[Row]) -> Column:
-    """The column that ``top1``, ``top1:val`` or ``latency@32`` names.
+def values_by_seed(rows: Iterable[Row], columns: Sequence[Column]) -> dict[Network, Values]:
+    """What each network measured, seed by seed: a value, or the reason why there is none.
 
-    Without a phase it is the test, else inference, else the set-up, else training as a whole.
+    What belongs to a run as a whole (training time, say) is said of each of its variants. Networks
+    stand in the order in which methods and variants first appear.
 
     Raises:
-        UserError: no such metric; names the nearest one.
+        UserError: two different runs have the same label and seed.
     """
-    metric, _, phase = name.partition(":")
-    metric_info(metric)
-    present = {row.phase for row in rows if row.metric == metric}
-    if not phase:
-        phase = next((p for p in ("test", "inference", "setup") if p in present), TRAINING)
-        if phase == "inference" and metric.split("@")[0].startswith("energy"):
-            phase = TRAINING
-    return Column(metric, phase)
+    return _collect(_by_method(rows), columns)
 
 
 def summarise(
     rows: Iterable[Row], columns: Sequence[Column], baseline: str | None = None
 ) -> list[Line]:
-    """Statistics over seeds, in the order in which methods and variants first appear.
+    """Statistics over seeds of :func:`values_by_seed`.
 
-    What belongs to a run as a whole (training time, say) stands on the line of each of its
-    variants. The ratio of a cost is the geometric mean, over the seeds that both methods have,
-    of the value divided by the baseline's value with the same seed.
+    The ratio of a cost is the geometric mean, over the seeds that both methods have, of the value
+    divided by the baseline's value with the same seed.
 
     Args:
         rows: tidy rows of any number of runs.
@@ -147,35 +101,25 @@ def summarise(
     Raises:
         UserError: two different runs have the same label and seed.
     """
-    groups: dict[_Group, dict[int, list[Row]]] = {}
-    for row in rows:
-        runs = groups.setdefault((row.task, row.dataset, row.arch, row.method), {})
-        of_seed = runs.setdefault(row.seed, [])
-        if of_seed and of_seed[0].run_id != row.run_id:
-            raise UserError(
-                f"two runs are called {row.method} with seed {row.seed} ({of_seed[0].run_id}, "
-                f"{row.run_id}): give one of the methods a 'label' in the suite"
-            )
-        of_seed.append(row)
-    values: dict[tuple[_Group, str], _Values] = {}
-    for group, by_seed in groups.items():
-        for variant in _variants(by_seed):
-            values[group, variant] = {
-                column.key: {
-                    seed: _value(found, column, variant) for seed, found in by_seed.items()
-                }
-                for column in columns
-            }
+    methods = _by_method(rows)
+    values = _collect(methods, columns)
+    bases = _baselines(values, baseline)
     lines = []
-    for (group, variant), found in values.items():
-        task, dataset, arch, method = group
-        base = _baseline(values, (task, dataset, arch, baseline or ""), variant)
-        seeds = [seed for seed, rows_of_seed in groups[group].items() if not _failed(rows_of_seed)]
+    for network, found in values.items():
+        runs = methods[network[:4]]
+        base = bases.get(network.setting, {})
+        other = base.get(network.variant) or base.get("full") or next(iter(base.values()), {})
+        own = {row.metric for run in runs.values() for row in run if row.variant == network.variant}
         cells = {
-            column.key: _cell(found[column.key], base.get(column.key, {}) if column.is_cost else {})
+            column.key: _cell(
+                found[column.key],
+                other.get(column.key, {}) if column.is_cost else {},
+                bool(network.variant) and column.metric not in own,
+            )
             for column in columns
         }
-        lines.append(Line(task, dataset, arch, method, variant, tuple(sorted(seeds)), cells))
+        seeds = sorted(seed for seed, run in runs.items() if not _failed(run))
+        lines.append(Line(network, tuple(seeds), cells))
     return lines
 
 
@@ -194,53 +138,81 @@ def _failed(rows: Iterable[Row]) -> bool:
     return any(row.status == FAILED for row in rows)
 
 
-def _variants(by_seed: Mapping[int, Sequence[Row]]) -> list[str]:
-    """Names of deployable networks; one without a name where no run got so far."""
-    names = {row.variant: None for rows in by_seed.values() for row in rows if row.variant}
-    return list(names) or [""]
+_Runs = dict[int, list[Row]]
+_Methods = dict[tuple[str, str, str, str], _Runs]
+"""Task, data set, architecture, method -> seed -> rows."""
 
 
-def _value(rows: Sequence[Row], column: Column, variant: str) -> float | str:
-    """The quantity in one run, or the reason why there is none."""
-    rows = [row for row in rows if row.metric == column.metric or row.status == FAILED]
-    if _failed(rows):
-        return RUN_FAILED
+def _by_method(rows: Iterable[Row]) -> _Methods:
+    methods: _Methods = {}
+    for row in rows:
+        runs = methods.setdefault((row.task, row.dataset, row.arch, row.method), {})
+        of_seed = runs.setdefault(row.seed, [])
+        if of_seed and of_seed[0].run_id != row.run_id:
+            raise UserError(
+                f"two runs are called {row.method} with seed {row.seed} ({of_seed[0].run_id}, "
+                f"{row.run_id}): give one of the methods a 'label' in the suite"
+            )
+        of_seed.append(row)
+    return methods
+
+
+def _collect(methods: _Methods, columns: Sequence[Column]) -> dict[Network, Values]:
+    values: dict[Network, Values] = {}
+    wanted = [(column.key, column.metric, column.phase, column.adds_up) for column in columns]
+    for method, runs in methods.items():
+        names = {row.variant: None for run in runs.values() for row in run if row.variant}
+        found: list[Values] = [{column.key: {} for column in columns} for _ in names or [""]]
+        for seed, run in runs.items():
+            by_metric: dict[str, list[Row]] = {}
+            for row in run:
+                by_metric.setdefault(row.metric, []).append(row)
+            failed = _failed(run)
+            for variant, of_variant in zip(names or [""], found, strict=True):
+                for key, metric, phase, adds_up in wanted:
+                    of_variant[key][seed] = (
+                        RUN_FAILED
+                        if failed
+                        else _value(by_metric.get(metric, ()), phase, adds_up, variant)
+                    )
+        for variant, of_variant in zip(names or [""], found, strict=True):
+            values[Network(*method, variant)] = of_variant
+    return values
+
+
+def _value(rows: Sequence[Row], phase: str, adds_up: bool, variant: str) -> float | str:
+    """The quantity in one run, of the metric's rows, or the reason why there is none."""
     own = [row for row in rows if row.variant == variant]
     rows = own or [row for row in rows if not row.variant]
-    if column.phase == TRAINING:
-        rows = [row for row in rows if row.phase not in _OUTSIDE_TRAINING]
+    if phase == TRAINING:
+        rows = [row for row in rows if row.phase not in OUTSIDE_TRAINING]
     else:
-        rows = [row for row in rows if row.phase == column.phase]
+        rows = [row for row in rows if row.phase == phase]
     missing = [row.reason for row in rows if row.value is None]
     if missing:
         return missing[0] or NOT_MEASURED
     found = [row.value for row in rows if row.value is not None]
     if not found:
         return NOT_MEASURED
-    return math.fsum(found) if _adds_up(column) else max(found)
+    return math.fsum(found) if adds_up else max(found)
 
 
-def _adds_up(column: Column) -> bool:
-    per_something = ("epoch_time", "latency", "time_to_target", "energy_to_target")
-    return column.metric == "steps" or (
-        column.info.unit in _SUMMED_UNITS and column.metric.split("@")[0] not in per_something
-    )
+def _baselines(
+    values: Mapping[Network, Values], baseline: str | None
+) -> dict[tuple[str, str, str], dict[str, Values]]:
+    """The baseline's variants by setting; a network is compared with the one of its name."""
+    found: dict[tuple[str, str, str], dict[str, Values]] = {}
+    for network, of_network in values.items():
+        if network.method == baseline:
+            found.setdefault(network.setting, {})[network.variant] = of_network
+    return found
 
 
-def _baseline(values: Mapping[tuple[_Group, str], _Values], group: _Group, variant: str) -> _Values:
-    """The baseline's variant of the same name; else ``full``; else its first."""
-    variants = [name for found, name in values if found == group]
-    if not variants:
-        return {}
-    chosen = next((name for name in (variant, "full") if name in variants), variants[0])
-    return values[group, chosen]
-
-
-def _cell(values: Mapping[int, float | str], base: Mapping[int, float | str]) -> Cell:
+def _cell(values: Mapping[int, float | str], base: Mapping[int, float | str], of_run: bool) -> Cell:
     numbers = {seed: v for seed, v in values.items() if isinstance(v, float | int)}
     reasons = tuple(dict.fromkeys(v for v in values.values() if isinstance(v, str)))
     if not numbers:
-        return Cell(reasons=reasons)
+        return Cell(reasons=reasons, values=values, of_run=of_run)
     ratios = [
         numbers[seed] / other
         for seed, other in base.items()
@@ -254,4 +226,6 @@ def _cell(values: Mapping[int, float | str], base: Mapping[int, float | str]) ->
         n=sample.n,
         ratio=geometric_mean(ratios) if positive else None,
         reasons=reasons,
+        values=values,
+        of_run=of_run,
     )

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.records import FAILED, UNAVAILABLE, Measurement, Row
-from benchmarks.report.summary import Column, column_for, default_columns, summarise
-from benchmarks.report.tables import latex_escape, write_tables
+from benchmarks.report.columns import Column, column_for, default_columns
+from benchmarks.report.summary import summarise
+from benchmarks.report.tables import write_tables
+from benchmarks.report.text import latex_escape
 from benchmarks.store import Plan, PlannedRun, Store, write_finished_run, write_rows
 from tasks.errors import UserError
 

@@ -1,0 +1,132 @@
+"""A table as Markdown and as LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Shown(NamedTuple):
+    """A cell as text, the numbers of its footnotes, and whether it is set in bold."""
+
+    text: str
+    notes: tuple[int, ...] = ()
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be written in any format.
+
+    Args:
+        title: one sentence that says what the numbers are of.
+        headings: column headings.
+        body: cells.
+        notes: footnotes; the first has number 1.
+        failed: one sentence for every way in which runs failed.
+        names: how many columns at the left name the line.
+        label: what LaTeX refers to the table by; empty for nothing.
+    """
+
+    title: str
+    headings: Sequence[str]
+    body: Sequence[Sequence[Shown]]
+    notes: Sequence[str] = ()
+    failed: Sequence[str] = field(default_factory=tuple)
+    names: int = 1
+    label: str = ""
+
+    def markdown(self) -> str:
+        """GitHub's Markdown."""
+        from tabulate import tabulate
+
+        def show(cell: Shown) -> str:
+            text = markdown_escape(one_line(cell.text))
+            marks = "".join(f" [{number}]" for number in cell.notes)
+            return (f"**{text}**" if cell.bold else text) + marks
+
+        cells = [[show(cell) for cell in line] for line in self.body]
+        headings = [markdown_escape(heading) for heading in self.headings]
+        table = tabulate(cells, headings, tablefmt="pipe", disable_numparse=True)
+        parts = [_prose(self.title), table]
+        notes = [f"[{number}] {_prose(note)}" for number, note in enumerate(self.notes, 1)]
+        parts += ["  \n".join(notes)] if notes else []
+        parts += ["\n".join(f"- {_prose(line)}" for line in self.failed)] if self.failed else []
+        return "\n\n".join(parts) + "\n"
+
+    def latex(self) -> str:
+        """A ``table`` environment for the booktabs package."""
+
+        def show(cell: Shown) -> str:
+            text = latex_escape(one_line(cell.text))
+            marks = ",".join(map(str, cell.notes))
+            return (rf"\textbf{{{text}}}" if cell.bold else text) + (
+                f"$^{{{marks}}}$" if marks else ""
+            )
+
+        notes = [
+            f"$^{{{number}}}$ {latex_escape(one_line(note))}"
+            for number, note in enumerate(self.notes, 1)
+        ]
+        notes += [latex_escape(one_line(line)) for line in self.failed]
+        columns = "l" * self.names + "r" * (len(self.headings) - self.names)
+        return "\n".join(
+            [
+                "% needs \\usepackage{booktabs}",
+                "\\begin{table}",
+                "\\centering",
+                f"\\caption{{{latex_escape(one_line(self.title))}}}",
+                *([f"\\label{{{self.label}}}"] if self.label else []),
+                f"\\begin{{tabular}}{{{columns}}}",
+                "\\toprule",
+                " & ".join(map(latex_escape, self.headings)) + r" \\",
+                "\\midrule",
+                *(" & ".join(map(show, line)) + r" \\" for line in self.body),
+                "\\bottomrule",
+                "\\end{tabular}",
+                *(f"\\par {note}" for note in notes),
+                "\\end{table}",
+                "",
+            ]
+        )
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+
+
+def latex_escape(text: str) -> str:
+    """Text that LaTeX sets as it stands, with the signs that tables use."""
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+_MARKDOWN = {"|": r"\|", "<": "&lt;", ">": "&gt;", "*": r"\*", "$": r"\$", "`": r"\`"}
+
+
+def markdown_escape(text: str) -> str:
+    """Text that a cell of a Markdown table shows as it stands."""
+    return "".join(_MARKDOWN.get(sign, sign) for sign in text)
+
+
+def _prose(text: str) -> str:
+    # Markdown would take "<" for the beginning of a tag.
+    return one_line(text).replace("<", "&lt;")
+
+
+def one_line(text: str) -> str:
+    """Text without line ends and runs of spaces."""
+    return " ".join(text.split())

@@ -414,3 +414,26 @@ def test_process_memory() -> None:
     card.processes = {os.getpid(): None}
     with pytest.raises(NvmlError, match="single processes"):
         device.process_memory()
+
+
+def test_training_joules_are_read_without_asking_the_driver(monkeypatch) -> None:
+    bench = Bench()
+    assert bench.meter.train_joules() == 0
+    with bench.meter.window("train"):
+        bench.run(5.0)
+        with bench.meter.window("evaluate"):
+            bench.run(50.0)
+        bench.run(5.0)
+        monkeypatch.setattr(bench.nvml, "nvmlDeviceGetTotalEnergyConsumption", None)
+        assert bench.meter.train_joules() == pytest.approx(2000.0, abs=60.0)
+        assert bench.meter.problem == ""
+
+
+def test_training_joules_are_missing_where_a_part_is(monkeypatch) -> None:
+    bench = Bench()
+    bench.card.has_counter = False
+    with bench.meter.window("train"):
+        bench.run(5.0)
+        assert bench.meter.train_joules() is None
+    assert "counter cannot be read" in bench.meter.problem
+    assert EnergyMeter("cpu").train_joules() is None

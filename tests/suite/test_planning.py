@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
+import torch
 
 from benchmarks.budget import Budget
+from benchmarks.meters import session
 from benchmarks.planning import plan_runs
 from benchmarks.spec import RunSpec
 from methods import METHODS, Method
@@ -32,7 +36,7 @@ def touchy():
     del METHODS._objects["touchy"]
 
 
-def plans(seeds=(0,), batch_size=64, method="end_to_end", **options):
+def plans(seeds=(0,), batch_size=64, method="end_to_end", budget=None, recipe=None, **options):
     specs = [
         RunSpec(
             suite="tiny",
@@ -42,8 +46,8 @@ def plans(seeds=(0,), batch_size=64, method="end_to_end", **options):
             method=method,
             method_options={},
             seed=seed,
-            budget=Budget({"epochs": 2}),
-            recipe={"batch_size": batch_size},
+            budget=Budget(budget or {"epochs": 2}),
+            recipe={"batch_size": batch_size, **(recipe or {})},
             device="cpu",
             threads=1,
         ).to_dict()
@@ -81,3 +85,71 @@ def test_a_run_is_filed_under_the_family_of_its_task():
 def test_runs_that_rows_could_not_tell_apart_are_refused():
     with pytest.raises(UserError, match="give one of the methods a 'label'"):
         plans((0, 0))
+
+
+def test_a_counted_budget_has_its_steps_and_a_metered_one_an_estimate():
+    (plan,) = plans(budget={"samples": 640, "seconds": 1e6}, estimate=True)
+    assert (plan["steps"], plan["expected_steps"]) == (10, 10)
+    (plan,) = plans(budget={"seconds": 2.0}, estimate=True)
+    assert plan["steps"] is None
+    assert plan["seconds"] == pytest.approx(2.0, rel=0.5)
+    assert plan["expected_steps"] > 1
+    (plan,) = plans(budget={"seconds": 2.0})
+    assert (plan["expected_steps"], plan["seconds"]) == (None, None)
+
+
+def test_a_budget_in_training_flops_is_estimated_from_a_counted_step(monkeypatch):
+    (plan,) = plans(budget={"train_flops": 1e10})
+    assert plan["seconds"] is None
+    (half,) = plans(budget={"train_flops": 1e10}, batch_size=128)
+    assert plan["expected_steps"] == pytest.approx(2 * half["expected_steps"], abs=2)
+
+
+def test_a_budget_of_less_flops_than_a_step_is_refused_with_the_size_of_a_step():
+    with pytest.raises(UserError, match=r"100 training FLOPs is less than one optimizer step, .*e"):
+        plans(budget={"train_flops": 100})
+
+
+def test_joules_are_refused_where_no_meter_is(monkeypatch):
+    class NoMeter:
+        problem = "no RAPL domain on this machine"
+
+        def window(self, name):
+            return nullcontext()
+
+        def train_joules(self):
+            return None
+
+    monkeypatch.setattr(session, "RaplMeter", NoMeter)
+    with pytest.raises(UserError, match=r"needs an energy meter, .*no RAPL domain .*seconds or"):
+        plans(budget={"epochs": 1, "joules": 10})
+
+
+def test_an_operation_that_cannot_be_counted_is_refused_for_a_budget_that_counts_it(strange):
+    assert plans(method=strange)
+    with pytest.raises(UserError, match=r"no count is known for the operation 'planning_tests"):
+        plans(method=strange, budget={"train_flops": 1e9})
+
+
+@torch.library.custom_op("planning_tests::strange", mutates_args=())
+def _strange(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+@pytest.fixture
+def strange():
+    """The name of a method whose step has an operation without a formula."""
+
+    @METHODS.register("strange")
+    class Strange(Method):
+        changes_nothing = True
+
+        def prepare(self, model):
+            return model
+
+        def train_step(self, model, data, optim_wrapper):
+            _strange(data["inputs"])
+            return super().train_step(model, data, optim_wrapper)
+
+    yield "strange"
+    del METHODS._objects["strange"]

@@ -18,6 +18,7 @@ from benchmarks.suite import (
     read_suite,
     suite_names,
 )
+from benchmarks.target import Target
 from methods.base import METHODS
 from tasks.base import TASKS, Recipe
 from tasks.errors import UserError
@@ -139,6 +140,8 @@ def test_the_first_method_is_the_baseline_unless_one_is_named() -> None:
         ("seeds: [0, 7]", "seeds: [true]", 15, "whole number"),
         ("budget: {epochs: 3}", "budget: {epoch: 3}", 16, "did you mean 'epochs'"),
         ("budget: {epochs: 3}", "budget: {epochs: 0}", 16, "above zero"),
+        ("budget: {epochs: 3}", "budget: {epochs: 3, second: 9}", 16, "did you mean 'seconds'"),
+        ("budget: {epochs: 3}", "budget: {epochs: 3}\ntarget: {top2: 9}", 17, "did you mean"),
         ("batch_size: 32", "batch_size: 0", 18, "whole number above zero"),
         ("batch_size: 32", "batchsize: 32", 18, "did you mean 'batch_size'"),
         ("optimizer: {lr: 1e-3}", "optimizer: SGD", 19, "a mapping such as"),
@@ -192,6 +195,25 @@ JSON = st.recursive(
     max_leaves=6,
 )
 OPTIONS = st.dictionaries(st.text(), JSON, max_size=3)
+
+
+def test_a_budget_may_have_several_currencies_and_a_target_a_metric() -> None:
+    text = SUITE.replace("{epochs: 3}", "{epochs: 3, train_flops: 1e12}\ntarget: {nll: 0.5}")
+    suite = read_suite(text, "s")
+    (spec, *_) = suite.specs()
+    assert spec.budget == suite.budget == Budget({"epochs": 3, "train_flops": 1e12})
+    assert spec.target == suite.target == Target(0.5, "nll")
+    assert read_suite(SUITE + "target: 95\n", "s").target == Target(95.0)
+
+
+def test_another_budget_is_no_papers_any_more() -> None:
+    suite = replace(read_suite(SUITE, "s"), profile="paper")
+    assert suite.with_budget(suite.budget).profile == "paper"
+    other = suite.with_budget(Budget({"seconds": 60}))
+    assert (other.profile, other.budget) == ("short", Budget({"seconds": 60}))
+    assert replace(suite, profile="smoke").with_budget(other.budget).profile == "smoke"
+
+
 SPECS = st.builds(
     RunSpec,
     suite=st.text(),
@@ -212,6 +234,7 @@ SPECS = st.builds(
     latency_batch_sizes=st.lists(st.integers(1, 99)).map(tuple),
     method_file=st.none() | st.text(),
     threads=st.none() | st.integers(1, 9),
+    target=st.none() | st.builds(Target, st.floats(0, 100), st.sampled_from(["", "top1", "nll"])),
 )
 
 

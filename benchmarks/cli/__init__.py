@@ -17,6 +17,7 @@ USER_ERROR = 2
 VERBS = {
     "check-method": "benchmarks.cli.check_method:check_method",
     "list": "benchmarks.cli.list:list_known",
+    "reproduce": "benchmarks.cli.reproduce:reproduce",
     "run": "benchmarks.cli.run:run",
     "show": "benchmarks.cli.show:show",
     "table": "benchmarks.cli.table:table",

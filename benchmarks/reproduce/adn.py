@@ -1,0 +1,195 @@
+"""Adaptive depth networks on ImageNet: tables 1 to 4, Figure 5 and the README's sub-networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.claims import Claim
+from benchmarks.reproduce import adn_detectors
+from benchmarks.reproduce.routes import (
+    DATASETS,
+    PAPER,
+    SMOKE,
+    STAND_IN,
+    Excluded,
+    Measure,
+    Setting,
+    Trained,
+    run_spec,
+    sgd,
+    steps_at,
+    warm_up_and_cosine,
+)
+from benchmarks.verify.cautions import NOT_RUN
+
+LATENCY_BATCH = 64
+"""Table 1: 'batch size = 64'."""
+HELD_OUT = 1_000
+"""Training images that validate: the project wants some, the paper held out none."""
+REMARK = f"{HELD_OUT:,} of the 1,281,167 training images validate instead"
+
+TABLE_2 = {
+    "ResNet50-ADN (base)": "resnet50",
+    "MV2-ADN (base)": "mobilenet_v2",
+    "Swin-T-ADN (base)": "swin_t",
+}
+"""What the table's own names stand for."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """How one network was trained on ImageNet.
+
+    Attributes:
+        epochs: of the published recipe.
+        recipe: the published one, as changes to the task's.
+        subnets: those that any claim is about.
+        stand_in: what a smoke run trains in its place.
+        options: of the task.
+        changes: what of the published recipe the project does not have.
+    """
+
+    epochs: int
+    recipe: Mapping[str, Any]
+    subnets: tuple[str, ...]
+    stand_in: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+
+
+_UNDECAYED = {"norm_decay_mult": 0.0, "bias_decay_mult": 0.0}
+_DEIT = "the published recipe mixes images (mixup, cutmix), which the project does not"
+_VIT = Network(
+    epochs=300,
+    recipe={
+        "batch_size": 1024,
+        "optimizer": {"type": "AdamW", "lr": 7.5e-4, "weight_decay": 0.2},
+        "schedule": warm_up_and_cosine(30 / 300),
+        "clip_grad": {"max_norm": 1.0},
+    },
+    subnets=("super", "FFFT", "TTFF", "TTFT", "base"),
+    stand_in="vit_tiny",
+    options={"augment": {"randaugment": True}, "label_smoothing": 0.11},
+    changes=(_DEIT, "no moving average of the weights is tested"),
+)
+
+NETWORKS: Mapping[str, Network] = {
+    "resnet50": Network(
+        epochs=150,
+        recipe={
+            "batch_size": 256,
+            "optimizer": sgd(0.1, 1e-4),
+            "schedule": steps_at(0.1, 60 / 150, 100 / 150, 140 / 150),
+            "paramwise": _UNDECAYED,
+        },
+        subnets=("super", "TFFF", "TTFF", "TTTF", "base"),
+        stand_in="resnet18_cifar_stem",
+    ),
+    "mobilenet_v2": Network(
+        epochs=300,
+        recipe={
+            "batch_size": 256,
+            "optimizer": sgd(0.1, 1e-5),
+            "schedule": steps_at(0.1, 150 / 300, 225 / 300, 285 / 300),
+        },
+        subnets=("super", "base"),
+        stand_in="mobilenet_v2",
+    ),
+    "vit_b_16": _VIT,
+    "vit_b_32": _VIT,
+    "swin_t": Network(
+        epochs=300,
+        recipe={
+            "batch_size": 1024,
+            "optimizer": {"type": "AdamW", "lr": 1e-3, "weight_decay": 0.05},
+            "schedule": warm_up_and_cosine(20 / 300),
+            "clip_grad": {"max_norm": 5.0},
+        },
+        subnets=("super", "TFFF", "TTFF", "base"),
+        stand_in="swin_t",
+        options={"augment": {"randaugment": True}, "label_smoothing": 0.1},
+        changes=(_DEIT, "stochastic depth is torchvision's 0.2 instead of 0.1"),
+    ),
+}
+"""Recipes of the project's page on the method, by network."""
+
+SWIN_BASE = {"swin_last_mandatory": True}
+"""Tables 1 and 2 count Swin's base-net with 1, 1, 3, 2 blocks; the README's has one less."""
+
+
+def route(claim: Claim, setting: Setting) -> Trained | Excluded:
+    """The training that a claim is of."""
+    if claim.task == "detection":
+        return adn_detectors.route(claim, setting)
+    arch = TABLE_2.get(claim.arch, claim.arch)
+    if arch not in NETWORKS:
+        reason = f"how to train {claim.arch} is not known here; table {claim.table} quotes it"
+        return Excluded(NOT_RUN, reason)
+    swin = SWIN_BASE if arch == "swin_t" and claim.table != "README" else {}
+    method, options, variant = _method(claim, arch, swin)
+    measure, remark = _measure(claim, variant)
+    spec = _spec(setting, arch, method, options)
+    remarks = tuple(filter(None, (REMARK, remark)))
+    return Trained(spec, measure, NETWORKS[arch].changes, remarks)
+
+
+def _method(claim: Claim, arch: str, swin: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """Method, its options, and the variant meant."""
+    if claim.method == "end_to_end":
+        base = claim.variant == "base"
+        return ("base_net", {**swin}, "full") if base else ("end_to_end", {}, "full")
+    variant, *told = claim.variant.split("; ")
+    options: dict[str, Any] = {**swin}
+    for text in told:
+        options |= _ABLATIONS[text]
+    if claim.arch in TABLE_2:
+        variant = "base"
+    if set(variant) <= {"T", "F"} and len(set(variant)) == 1:
+        variant = "base" if variant[0] == "T" else "super"
+    options["subnets"] = ["super", "base"] if swin else list(NETWORKS[arch].subnets)
+    return "adaptive_depth", options, variant
+
+
+_ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    "distill=on": {},
+    "distill=off": {"distillation": False},
+    "distill=outputs-only": {"feature_kl": False},
+    "skip_norms=on": {},
+    "skip_norms=off": {"skip_aware_norms": False},
+}
+"""Table 4."""
+
+
+def _measure(claim: Claim, variant: str) -> tuple[Measure | None, str]:
+    """The row of a claim, or why no run has one."""
+    if claim.metric == "latency":
+        return Measure(f"latency@{LATENCY_BATCH}", variant, "inference", 1e3), ""
+    if claim.metric == "train_time":  # minutes an epoch
+        return Measure("epoch_time", "", "train", 1 / 60), ""
+    if claim.metric == "latency_reduction":  # Figure 5 has batches of 1
+        return Measure("latency@1", "base", "inference", below="super"), ""
+    if claim.metric == "energy_reduction":
+        return None, "the energy of single inferences is not measured"
+    return Measure(claim.metric, variant), ""
+
+
+def _spec(setting: Setting, arch: str, method: str, options: dict[str, Any]) -> Any:
+    network = NETWORKS[arch]
+    task: dict[str, Any] = {
+        "dataset": DATASETS["ImageNet-1k"],
+        "arch": arch,
+        "val_size": HELD_OUT,
+        **network.options,
+    }
+    recipe, batches = network.recipe, (1, LATENCY_BATCH)
+    budget: dict[str, float] = {"epochs": network.epochs}
+    if setting.profile == SMOKE:
+        task, recipe = {"dataset": STAND_IN, "arch": network.stand_in}, {}
+        budget = {"samples": 1_280}
+    elif setting.profile != PAPER:
+        budget = {"samples": 262_144 if setting.gpu else 2_048}
+    return run_spec(
+        "adn", setting, task, method, options, budget, recipe, latency_batch_sizes=batches
+    )

@@ -1,0 +1,171 @@
+"""Optimally deep networks: the search behind every row of Table I, and the full depth beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.claims import Claim
+from benchmarks.reproduce.routes import (
+    DATASETS,
+    PAPER,
+    SMOKE,
+    STAND_IN,
+    Excluded,
+    Measure,
+    Setting,
+    Trained,
+    run_spec,
+    sgd,
+)
+from benchmarks.verify.cautions import NOT_RUN
+
+TESTED = "test_best"
+"""The paper tests the weights that were best on validation."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """How one data set was searched, by the official notebooks."""
+
+    target: float
+    """Validation accuracy, in %."""
+    most_epochs: int
+    """What the search may spend: twice the published epochs, so that its own rule ends it."""
+    published: str = "the paper does not say how many epochs its search took"
+    warmup_epochs: int = 3
+    warmup_lr: float = 0.001
+    lr_first: float = 0.01
+    lr_later: float = 0.005
+    val_size: int = 10_000
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further options of the task."""
+
+    @property
+    def search(self) -> dict[str, Any]:
+        """Options of ``optimal_depth``; patience and decay are the method's own defaults."""
+        return {
+            "target_accuracy": self.target,
+            "warmup_epochs": self.warmup_epochs,
+            "warmup_lr": self.warmup_lr,
+            "lr_first": self.lr_first,
+            "lr_later": self.lr_later,
+            "by_products": False,
+        }
+
+
+_CROPPED = {"augment": {"pad": 4, "flip": True, "normalise": None}}
+CASES: Mapping[str, Case] = {
+    "MNIST": Case(99.5, 320, "the paper's search took 160 epochs"),
+    "EMNIST-letters": Case(95.0, 500, val_size=20_800),
+    "Fashion-MNIST": Case(94.5, 756, "the paper's search took 378 epochs"),
+    "SVHN": Case(
+        96.0,
+        986,
+        "the paper's search took 493 epochs",
+        warmup_lr=0.01,
+        lr_first=0.1,
+        lr_later=0.05,
+        val_size=5_000,
+    ),
+    "CIFAR-10": Case(94.5, 1000, warmup_epochs=0, lr_later=0.01, val_size=5_000, options=_CROPPED),
+}
+"""The table of recipes in the project's page on the method."""
+
+RECIPE = {"batch_size": 128, "optimizer": sgd(0.1, 5e-4), "schedule": []}
+FULL_DEPTH_LR = 0.1
+"""Section IV: 'initial learning rate of 0.1'."""
+
+
+def route(claim: Claim, setting: Setting) -> Trained | Excluded:
+    """The search, or the training at full depth, that a claim is of."""
+    case = CASES.get(claim.dataset)
+    if case is None or claim.method not in ("optimal_depth", "end_to_end"):
+        told = f"how to train {claim.method} on {claim.dataset} is not known here"
+        return Excluded(NOT_RUN, told)
+    arch = claim.arch.replace("-cifar", "_cifar_stem")
+    task = {"dataset": DATASETS[claim.dataset], "arch": arch, "val_size": case.val_size}
+    task |= case.options
+    label = f"{claim.method} for {claim.dataset}"
+    if setting.profile == PAPER:
+        return _published(claim, setting, case, task, label)
+    cut = _reduced(setting, case, task)
+    if claim.method == "end_to_end":
+        recipe = {key: value for key, value in cut.recipe.items() if key != "schedule"}
+        spec = run_spec(
+            "odn", setting, cut.task, "end_to_end", {}, cut.full_depth, recipe, label=label
+        )
+        return Trained(spec, Measure("top1", "full", TESTED))
+    options = {**case.search, **cut.search}
+    task = {**cut.task, "train_size": cut.epoch} if cut.epoch else cut.task
+    spec = run_spec(
+        "odn", setting, task, "optimal_depth", options, cut.budget, cut.recipe, label=label
+    )
+    return Trained(spec, Measure("top1", claim.variant, TESTED, deepest=True))
+
+
+def _published(
+    claim: Claim, setting: Setting, case: Case, task: dict[str, Any], label: str
+) -> Trained:
+    """The search by the notebooks; at full depth the same rule, for the paper names no other."""
+    options, remark = case.search, case.published
+    if claim.method == "end_to_end":
+        options = {
+            **case.search,
+            "target_accuracy": 100,
+            "tolerance": 0,
+            "warmup_epochs": 0,
+            "min_depth": int(claim.variant.partition("/")[2]),
+            "lr_first": FULL_DEPTH_LR,
+        }
+        remark = (
+            "trained at full depth by the paper's optimizer and stopping rule, for it does not say "
+            "how these networks were trained"
+        )
+    budget = {"epochs": case.most_epochs}
+    spec = run_spec("odn", setting, task, "optimal_depth", options, budget, RECIPE, label=label)
+    measure = Measure("top1", claim.variant, TESTED, deepest=True)
+    return Trained(spec, measure, remarks=(remark,))
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A smaller reproduction: what is changed for the search, and the two budgets."""
+
+    task: dict[str, Any]
+    recipe: dict[str, Any]
+    search: dict[str, Any]
+    budget: dict[str, float]
+    full_depth: dict[str, float]
+    """The budget of the training at full depth."""
+    epoch: int | None = None
+    """Images in an epoch of the search, where a whole one would leave it with too few."""
+
+
+def _reduced(setting: Setting, case: Case, task: dict[str, Any]) -> Reduced:
+    warm_up = min(1, case.warmup_epochs)
+    if setting.profile != SMOKE and setting.gpu:
+        search = {"patience": 3, "decay_every": 1, "warmup_epochs": warm_up}
+        return Reduced(task, dict(RECIPE), search, {"epochs": 40}, {"epochs": 10})
+    quick = {"optimizer": sgd(0.05, 5e-4), "schedule": []}
+    eager = {"patience": 1, "decay_every": 1, "lr_first": 0.05, "lr_later": 0.05}
+    if setting.profile == SMOKE:
+        return Reduced(
+            {"dataset": STAND_IN, "arch": task["arch"]},
+            {**quick, "batch_size": 32},
+            {**eager, "warmup_epochs": warm_up},
+            {"samples": 3_200},
+            {"samples": 1_280},
+            epoch=640,
+        )
+    # Two data sets take two cores a quarter of an hour, half of it for testing the full depths on
+    # all test images. A warm-up at all depths would take as long again.
+    return Reduced(
+        {**task, "val_size": 1_000},
+        {**quick, "batch_size": 64},
+        {**eager, "warmup_epochs": 0},
+        {"samples": 20_000},
+        {"samples": 4_000},
+        epoch=5_000,
+    )

@@ -1,0 +1,108 @@
+"""Which claims are meant, and how each of them is checked under a profile."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from benchmarks.claims import EXACT, ON_HARDWARE, Claim, read_claims
+from benchmarks.reproduce.differences import differences
+from benchmarks.reproduce.routes import PAPER, Counted, Excluded, Route, Setting, Trained
+from benchmarks.verify.cautions import INCONSISTENT, NOT_RUN, caution
+from methods.base import METHODS
+from tasks.base import TASKS
+from tasks.errors import UserError, did_you_mean, unknown_name
+
+PAPERS = {
+    "adn": "benchmarks.reproduce.adn",
+    "odn": "benchmarks.reproduce.odn",
+    "swn": "benchmarks.reproduce.swn",
+    "mind": "benchmarks.reproduce.mind",
+    "repl": "benchmarks.reproduce.repl",
+}
+"""Modules whose ``route(claim, setting)`` turns a paper's trained figures into runs."""
+
+MATCHED = ("dataset", "arch", "method", "variant", "metric")
+"""Columns of a claim that ``--row`` looks at."""
+
+
+def select_claims(paper: str, table: str | None = None, rows: Sequence[str] = ()) -> list[Claim]:
+    """The claims of a paper's table.
+
+    Args:
+        paper: a name of :func:`benchmarks.claims.papers`.
+        table: as the claims file has it, whatever its case; None for all.
+        rows: patterns with ``*`` and ``?``, whatever their case. A claim is meant if each of them
+            matches the whole of one of its columns ``MATCHED``.
+
+    Raises:
+        UserError: no such paper or table, or nothing matches.
+    """
+    claims = read_claims([paper])
+    if table is not None:
+        tables = list(dict.fromkeys(claim.table for claim in claims))
+        meant = next((known for known in tables if known.lower() == table.lower()), None)
+        if meant is None:
+            raise unknown_name(f"table of {paper}", table, tables)
+        claims = [claim for claim in claims if claim.table == meant]
+    for pattern in rows:
+        found = [claim for claim in claims if _matches(claim, pattern)]
+        if not found:
+            raise _no_match(claims, pattern, paper)
+        claims = found
+    return claims
+
+
+def _matches(claim: Claim, pattern: str) -> bool:
+    return any(fnmatchcase(cell, pattern.lower()) for cell in _cells(claim))
+
+
+def _cells(claim: Claim) -> list[str]:
+    return [getattr(claim, column).lower() for column in MATCHED]
+
+
+def _no_match(claims: Sequence[Claim], pattern: str, paper: str) -> UserError:
+    cells = [getattr(claim, column) for claim in claims for column in MATCHED]
+    known = list(dict.fromkeys(filter(None, cells)))
+    return UserError(
+        f"no row of {paper} matches '{pattern}'{did_you_mean(pattern, known)}: give the whole of a "
+        f"row's {', '.join(MATCHED[:-1])} or {MATCHED[-1]}, with * for what may be anything"
+    )
+
+
+def route(claim: Claim, setting: Setting) -> Route:
+    """How a claim is checked.
+
+    A claim that cannot be taken at its word is run only where its paper's figures exclude each
+    other: then what is measured stands beside them.
+    """
+    if claim.metric in EXACT:
+        return Counted()
+    warning = caution(claim)
+    if warning is not None and warning.verdict != INCONSISTENT:
+        return Excluded(warning.verdict, warning.reason)
+    if claim.task not in TASKS.names():
+        return Excluded(NOT_RUN, f"the task {claim.task} is not in the project")
+    method = "adaptive_depth" if claim.method.endswith("-ADN (base)") else claim.method
+    if method not in METHODS.names():
+        return Excluded(NOT_RUN, f"method not in the project: {claim.method}")
+    found = _of_paper(claim, setting)
+    if isinstance(found, Excluded) or setting.profile == PAPER:
+        return found
+    published = _of_paper(claim, replace(setting, profile=PAPER))
+    assert isinstance(published, Trained)
+    changes = differences(published.spec, found.spec)
+    told = f"the {setting.profile} profile has {'; '.join(changes)}"
+    return replace(found, changes=(told, *found.changes), remarks=())
+
+
+def _of_paper(claim: Claim, setting: Setting) -> Trained | Excluded:
+    found: Trained | Excluded = importlib.import_module(PAPERS[claim.paper]).route(claim, setting)
+    return found
+
+
+def on_hardware(claim: Claim) -> bool:
+    """Whether a claim is of a certain machine."""
+    return claim.metric in ON_HARDWARE

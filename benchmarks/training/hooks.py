@@ -124,18 +124,19 @@ class ValidationHook(Hook):
                 f"'{self._phase.name}': lower the learning rate or clip the gradient"
             )
         with self._meters.window("evaluate"):
+            # The window has just opened: what training has cost is booked to this moment.
+            cost = {"seconds": self._meters.train_seconds(), **self._meters.spent_besides()}
             scores = self._task.evaluate(runner.model, "val", self._device)
-        point = {
-            "epoch": runner.epoch + 1,
-            "step": runner.iter,
-            "seconds": self._meters.train_seconds(),
-            **self._meters.spent_besides(),
-            "lr": runner.optim_wrapper.get_lr()["lr"][0],
-            **({} if loss is None else {"train_loss": loss}),
-            **{name: as_score(score).value for name, score in scores.items()},
-        }
-        self._state.add(self._phase.name, point, self._task.headline, runner.model)
-        self._report({"event": "metric", "phase": self._phase.name, **point})
+            point = {
+                "epoch": runner.epoch + 1,
+                "step": runner.iter,
+                **cost,
+                "lr": runner.optim_wrapper.get_lr()["lr"][0],
+                **({} if loss is None else {"train_loss": loss}),
+                **{name: as_score(score).value for name, score in scores.items()},
+            }
+            self._state.add(self._phase.name, point, self._task.headline, runner.model)
+            self._report({"event": "metric", "phase": self._phase.name, **point})
         if self._phase.stop is not None and self._phase.stop(self._state.curve_of_phase()):
             loop.stopped = True
 

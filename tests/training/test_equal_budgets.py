@@ -92,9 +92,10 @@ def test_methods_of_equal_seconds_spend_them_to_a_step(tmp_path, slow):
         assert spent == rows["train_time", "train"][0] >= 1.0
         assert "warm-up" in note
         assert float(curve[-1]["lr"]) == pytest.approx(0, abs=1e-6)
-    # A little beside the steps themselves: batches, and hooks.
-    assert spent < 1.0 + STEP_SECONDS[-1] + 0.05
-    assert sum(STEP_SECONDS[1:]) == pytest.approx(spent, rel=0.2)
+    # Costing makes steps too, later. The bounds hold however busy the machine is.
+    timed = STEP_SECONDS[1 : int(rows["steps", "train"][0])]
+    assert sum(timed[:-1]) < 1.0
+    assert sum(timed) <= spent
 
 
 def test_the_counted_budget_of_a_run_is_in_its_rows_and_a_target_has_its_price(tmp_path):

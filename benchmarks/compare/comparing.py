@@ -1,0 +1,132 @@
+"""Folders of results -> comparisons with a baseline, ranks, and what the reader must know."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare.conditions import Placed
+from benchmarks.compare.pairs import Baseline, Comparison, compare, find_baseline
+from benchmarks.compare.reading import columns_of, read, unmeasured
+from benchmarks.compare.sizes import parse_sizes
+from benchmarks.compare.tasks import Overview, Setting, over_tasks
+from benchmarks.compare.verdicts import is_exact
+from benchmarks.report.layout import failure, title_of
+from benchmarks.report.summary import failures, summarise
+from tasks.errors import UserError
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All that ``depthbench compare`` tells.
+
+    Attributes:
+        baseline: what was compared with.
+        comparisons: setting by setting, metric by metric.
+        overviews: ranks over several settings.
+        runs: that were compared, by setting.
+        failed: a sentence for each way in which runs failed.
+        notes: sentences on what differs though it was allowed, and on what is missing.
+    """
+
+    baseline: Baseline
+    comparisons: Sequence[Comparison]
+    overviews: Sequence[Overview]
+    runs: dict[Setting, list[Placed]]
+    failed: Sequence[str]
+    notes: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole as a mapping that JSON can hold."""
+        return {
+            "baseline": str(self.baseline),
+            "comparisons": [each.as_dict() for each in self.comparisons],
+            "ranks": [overview.as_dict() for overview in self.overviews],
+            "failed": list(self.failed),
+            "notes": list(self.notes),
+        }
+
+
+def compare_results(
+    paths: Sequence[Path],
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
+    tolerances: Sequence[str] = (),
+    allowed: Collection[str] = (),
+) -> Compared:
+    """Compare every network in the folders with a baseline.
+
+    Args:
+        paths: what ``depthbench run`` has written.
+        metrics: what to compare, as ``top1`` or ``top1:val``; the usual metrics by default.
+        baseline: ``METHOD`` or ``METHOD:VARIANT``; by default that of the suite.
+        tolerances: differences that do not count, as ``top1=0.5`` or ``train_time=5%``.
+        allowed: conditions that runs may differ in, see ``conditions.MIXABLE``.
+
+    Raises:
+        UserError: results cannot be read, or not be compared; an unknown name; or no comparison
+            that needs an interval can have one.
+    """
+    with _no_collection():
+        found = read(paths, metrics, allowed)
+        columns = columns_of(found, metrics)
+        lines = summarise(found.rows, columns)
+        against = find_baseline(baseline, [placed.run for placed in found.runs], lines)
+        absent = unmeasured(lines, columns)
+        columns = [column for column in columns if column not in absent]
+        sizes = parse_sizes(tolerances, columns, "--tolerance")
+        comparisons = compare(lines, columns, against, sizes)
+        require_interval(comparisons, str(against))
+        runs: dict[Setting, list[Placed]] = {}
+        for placed in found.runs:
+            runs.setdefault(placed.run.setting, []).append(placed)
+        compared = {each.network.setting for each in comparisons}
+        alone = [
+            f"{', '.join(filter(None, setting[1:]))} has nothing to compare with {against}"
+            for setting in runs
+            if setting not in compared
+        ]
+        missing = [f"{title_of(c)}: not measured ({reason})" for c, reason in absent.items()]
+        return Compared(
+            baseline=against,
+            comparisons=comparisons,
+            overviews=over_tasks(lines, columns),
+            runs=runs,
+            failed=[failure(*told, seeds) for told, seeds in failures(found.rows).items()],
+            notes=[*found.notes, *alone, *missing],
+        )
+
+
+def require_interval(comparisons: Sequence[Comparison], baseline: str) -> None:
+    """Refuse a comparison that could show no interval at all.
+
+    Raises:
+        UserError: there is nothing to compare, or nothing but single seeds, counts apart.
+    """
+    if not comparisons:
+        raise UserError(
+            f"there is nothing to compare with {baseline}: name another method with --baseline, or "
+            "run more methods"
+        )
+    noisy = [each for each in comparisons if not is_exact(each.column)]
+    if noisy and max(len(each.seeds) for each in noisy) < 2:
+        raise UserError(
+            f"no method has two seeds in common with {baseline}, so there is no interval: run more "
+            "seeds, or compare counts alone with --metric params_inference"
+        )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection: all that is read stays, and looking for cycles in it takes seconds."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

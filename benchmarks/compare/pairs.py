@@ -1,0 +1,305 @@
+"""Every network against the baseline, metric by metric, by the seeds that both have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.compare.sizes import Size
+from benchmarks.compare.verdicts import NO_PAIR, Verdict, judge_pairs
+from benchmarks.report.columns import Column
+from benchmarks.report.load import Run
+from benchmarks.report.summary import RUN_FAILED, Cell, Line, Network
+from benchmarks.statistics.paired import PairedDifference, PairedRatio, paired_differences
+from benchmarks.statistics.samples import Interval, describe
+from tasks.errors import UserError, unknown_name
+
+USUAL_BASELINE = "end_to_end"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What others are compared with: a method, and one of its networks if that was named.
+
+    Without one a network is compared with the one of its own name, else ``full``, else the first.
+    """
+
+    method: str
+    variant: str | None = None
+
+    def __str__(self) -> str:
+        return self.method if self.variant is None else f"{self.method}:{self.variant}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One network against the baseline in one metric; values are in the metric's base unit.
+
+    Attributes:
+        network: with an empty variant for what belongs to a whole run, such as training time.
+        baseline: what it is compared with.
+        column: the metric and its phase.
+        seeds: those that both have a value for.
+        mean: over these seeds; None where there are none.
+        baseline_mean: over the same seeds.
+        difference: network minus baseline, seed by seed; without an interval for one seed.
+        ratio: network over baseline, seed by seed, of costs; None of other metrics and where a
+            value is not positive. Where there is a ratio, the verdict is on it.
+        verdict: what the seeds show.
+        reasons: why seeds are missing, if some are.
+    """
+
+    network: Network
+    baseline: Network
+    column: Column
+    seeds: tuple[int, ...]
+    mean: float | None
+    baseline_mean: float | None
+    difference: PairedDifference | None
+    ratio: PairedRatio | None
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The comparison as a mapping that JSON can hold."""
+        network, info = self.network, self.column.info
+        return {
+            **{name: getattr(network, name) for name in Network._fields},
+            "baseline": self.baseline.method,
+            "baseline_variant": self.baseline.variant,
+            "metric": self.column.metric,
+            "phase": self.column.phase,
+            "unit": info.unit,
+            "better": info.better,
+            "n": len(self.seeds),
+            "seeds": list(self.seeds),
+            "mean": self.mean,
+            "baseline_mean": self.baseline_mean,
+            "difference": _statistics(self.difference),
+            "ratio": None if self.ratio is None else _ratio(self.ratio),
+            "verdict": self.verdict.word,
+            "p": self.verdict.p_value,
+            "test": self.verdict.test,
+            "more_seeds": self.verdict.more_seeds,
+            "reason": "; ".join(filter(None, (self.verdict.reason, *self.reasons))),
+        }
+
+
+def find_baseline(name: str | None, runs: Sequence[Run], lines: Sequence[Line]) -> Baseline:
+    """The baseline that was named, else that of the suites, else ``end_to_end``.
+
+    Args:
+        name: ``METHOD`` or ``METHOD:VARIANT``; None where none was named.
+        runs: all that were read.
+        lines: their summary.
+
+    Raises:
+        UserError: there is no such method or variant, or none was named and suites differ.
+    """
+    known = {line.method for line in lines}
+    if name is None:
+        marked = sorted({run.method for run in runs if run.baseline})
+        if len(marked) == 1:
+            return Baseline(marked[0])
+        if USUAL_BASELINE in known:
+            return Baseline(USUAL_BASELINE)
+        raise UserError(
+            "these results do not say what to compare with: name a method with --baseline; known: "
+            + ", ".join(sorted(known))
+        )
+    if name in known:
+        return Baseline(name)
+    method, _, variant = name.rpartition(":")
+    if method not in known:
+        raise unknown_name("baseline", name, known)
+    variants = {line.variant for line in lines if line.method == method}
+    if variant not in variants:
+        raise unknown_name(f"variant of {method}", variant, variants)
+    return Baseline(method, variant)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A network and the baseline in one metric, with the seeds that both have."""
+
+    network: Network
+    baseline: Network
+    column: Column
+    seeds: tuple[int, ...]
+    a: tuple[float, ...]
+    b: tuple[float, ...]
+    has_ratio: bool
+    reasons: tuple[str, ...]
+
+
+def compare(
+    lines: Sequence[Line],
+    columns: Sequence[Column],
+    baseline: Baseline,
+    tolerances: Mapping[str, Size] | None = None,
+) -> list[Comparison]:
+    """Compare every network with the baseline of its task, data set and architecture.
+
+    Args:
+        lines: what ``summarise`` made of all rows, with these columns.
+        columns: what to compare.
+        baseline: of :func:`find_baseline`; settings without it are left out.
+        tolerances: differences that do not count, by metric.
+
+    Returns:
+        Setting by setting, and in each column by column, in the order of the lines.
+
+    Raises:
+        UserError: a tolerance in % of a metric that has no ratio.
+    """
+    settings: dict[tuple[str, str, str], list[Line]] = {}
+    for line in lines:
+        settings.setdefault(line.network.setting, []).append(line)
+    pairs = [
+        pair
+        for of_setting in settings.values()
+        for column in columns
+        for pair in _pairs(of_setting, column, baseline)
+    ]
+    differences = _differences([(pair.a, pair.b) for pair in pairs])
+    logs = _differences(
+        [
+            ([*map(math.log, pair.a)], [*map(math.log, pair.b)]) if pair.has_ratio else ((), ())
+            for pair in pairs
+        ]
+    )
+    return [
+        _comparison(pair, difference, log, (tolerances or {}).get(pair.column.metric))
+        for pair, difference, log in zip(pairs, differences, logs, strict=True)
+    ]
+
+
+def _pairs(lines: Sequence[Line], column: Column, baseline: Baseline) -> Iterable[_Pair]:
+    bases = {line.variant: line for line in lines if line.method == baseline.method}
+    if not bases:
+        return
+    cost = column.is_cost
+    seen = set()
+    for line in lines:
+        cell = line.cells[column.key]
+        wanted = line.variant if baseline.variant is None else baseline.variant
+        base = bases.get(wanted) or bases.get("full") or next(iter(bases.values()))
+        other = base.cells[column.key]
+        network, against = _named(line, cell), _named(base, other)
+        # What a whole run has stands on the line of each of its variants, and is compared once.
+        if network == against or network in seen:
+            continue
+        seen.add(network)
+        mine, theirs = _numbers(cell), _numbers(other)
+        seeds = tuple(sorted(mine.keys() & theirs.keys()))
+        a, b = tuple(mine[seed] for seed in seeds), tuple(theirs[seed] for seed in seeds)
+        yield _Pair(
+            network,
+            against,
+            column,
+            seeds,
+            a,
+            b,
+            has_ratio=cost and bool(seeds) and min(*a, *b) > 0,
+            reasons=_reasons(cell, other, base.method, seeds),
+        )
+
+
+def _named(line: Line, cell: Cell) -> Network:
+    """The network; without a variant for what belongs to a whole run."""
+    return line.network._replace(variant="") if cell.of_run and line.variant else line.network
+
+
+def _numbers(cell: Cell) -> dict[int, float]:
+    return {seed: float(v) for seed, v in cell.values.items() if isinstance(v, float | int)}
+
+
+def _reasons(mine: Cell, base: Cell, method: str, seeds: Sequence[int]) -> tuple[str, ...]:
+    """Why seeds that one of the two was run with are not among the pairs."""
+    if len(seeds) == len(mine.values) == len(base.values):
+        return ()
+    told: dict[str, list[int]] = {}
+    for seed in sorted({*mine.values, *base.values} - set(seeds)):
+        for cell, whose in ((mine, ""), (base, f"of {method}, ")):
+            value = cell.values.get(seed, "not run")
+            if isinstance(value, str):
+                reason = "the run failed" if value == RUN_FAILED else value
+                told.setdefault(whose + reason, []).append(seed)
+    return tuple(
+        f"seed{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}: {reason}"
+        for reason, missing in told.items()
+    )
+
+
+_Samples = Sequence[tuple[Sequence[float], Sequence[float]]]
+
+
+def _differences(samples: _Samples) -> list[PairedDifference | None]:
+    """The paired difference of each; with intervals for two seeds or more, None for no seed."""
+    found: list[PairedDifference | None] = [None] * len(samples)
+    for confidence, sizes in ((0.95, range(2, 10**9)), (None, range(1, 2))):
+        chosen = [i for i, (a, _) in enumerate(samples) if len(a) in sizes]
+        tested = paired_differences(
+            [samples[i][0] for i in chosen], [samples[i][1] for i in chosen], confidence
+        )
+        for i, difference in zip(chosen, tested, strict=True):
+            found[i] = difference
+    return found
+
+
+def _comparison(
+    pair: _Pair,
+    difference: PairedDifference | None,
+    logs: PairedDifference | None,
+    tolerance: Size | None,
+) -> Comparison:
+    verdict = Verdict(NO_PAIR)
+    mean = baseline_mean = ratio = None
+    if difference is not None:
+        verdict = judge_pairs(pair.a, pair.b, pair.column, logs or difference, tolerance)
+        mean, baseline_mean = describe(pair.a).mean, describe(pair.b).mean
+    if logs is not None:
+        ratio = PairedRatio(math.exp(logs.mean), logs)
+    return Comparison(
+        network=pair.network,
+        baseline=pair.baseline,
+        column=pair.column,
+        seeds=pair.seeds,
+        mean=mean,
+        baseline_mean=baseline_mean,
+        difference=difference,
+        ratio=ratio,
+        verdict=verdict,
+        reasons=pair.reasons,
+    )
+
+
+def _statistics(difference: PairedDifference | None) -> dict[str, Any] | None:
+    if difference is None:
+        return None
+    return {
+        "mean": difference.mean,
+        "sd": difference.std,
+        "confidence": difference.confidence,
+        "t_interval": _ends(difference.t_interval),
+        "bootstrap_interval": _ends(difference.bootstrap_interval),
+        "p_t": difference.p_value,
+        "p_sign_flip": difference.p_sign_flip,
+    }
+
+
+def _ratio(ratio: PairedRatio) -> dict[str, Any]:
+    return {
+        "mean": ratio.mean,
+        "confidence": ratio.logs.confidence,
+        "t_interval": _ends(ratio.t_interval),
+        "bootstrap_interval": _ends(ratio.bootstrap_interval),
+        "p_t": ratio.logs.p_value,
+        "p_sign_flip": ratio.logs.p_sign_flip,
+    }
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.records import COLUMNS, FAILED, OK, UNAVAILABLE, Row
@@ -56,22 +55,45 @@ def parse_rows(
         raise fail(1, f"this is not a rows.csv of depthbench: the header must be {_HEADER.strip()}")
     if not text.endswith("\n"):
         raise fail(last, "the last line is cut short")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
+    line = 0
     try:
-        next(reader)
-        for cells in reader:
+        for line, cells in _records(text):
+            if line == 1:
+                continue
             if len(cells) != len(COLUMNS):
-                raise fail(reader.line_num, f"{len(cells)} fields instead of {len(COLUMNS)}")
+                raise fail(line, f"{len(cells)} fields instead of {len(COLUMNS)}")
             if keep is not None and not keep(cells):
                 continue
-            try:
-                rows.append(_row(cells))
-            except ValueError as error:
-                raise fail(reader.line_num, str(error)) from error
+            rows.append(_row(cells))
+    except ValueError as error:
+        raise fail(line, str(error)) from error
     except csv.Error as error:
-        raise fail(reader.line_num, f"the file is damaged or cut short ({error})") from error
+        raise fail(line + 1, f"the file is damaged or cut short ({error})") from error
     return rows
+
+
+def _records(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of a record's last line, and its cells.
+
+    Most lines have no quotes, and to split those takes a quarter of what ``csv.reader`` takes.
+    """
+    plain = "\r" not in text
+    quoted: list[str] = []
+    open_quote = False
+    number = 0
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        if plain and not quoted and '"' not in line:
+            yield number, line.split(",")
+            continue
+        quoted.append(line + "\n")
+        open_quote ^= line.count('"') % 2 == 1
+        if not open_quote:
+            for cells in csv.reader(quoted, strict=True):
+                yield number, cells
+            quoted = []
+    for cells in csv.reader(quoted, strict=True):
+        yield number, cells
 
 
 def _row(cells: Sequence[str]) -> Row:

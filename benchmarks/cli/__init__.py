@@ -17,6 +17,7 @@ USER_ERROR = 2
 VERBS = {
     "check-method": "benchmarks.cli.check_method:check_method",
     "list": "benchmarks.cli.list:list_known",
+    "report": "benchmarks.cli.report:report",
     "reproduce": "benchmarks.cli.reproduce:reproduce",
     "run": "benchmarks.cli.run:run",
     "show": "benchmarks.cli.show:show",

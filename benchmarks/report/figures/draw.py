@@ -59,7 +59,8 @@ def _draw_trade_off(axes: Axes, panel: TradeOff, figure: Figure) -> None:
     many = len(points) > MANY
     if not panel.joined:
         front = sorted({(point.x, point.y) for point in points if point.front})
-        axes.step(*zip(*front, strict=True), where="post", color=style.OTHER, lw=1, zorder=1)
+        x, y = [point[0] for point in front], [point[1] for point in front]
+        axes.step(x, y, where="post", color=style.OTHER, lw=1, zorder=1, rasterized=many)
     looks: list[tuple[dict[str, Any], list[Point]]] = []
     for (method, arch), found in _by_method(points).items():
         look = _look(figure, method, arch)
@@ -72,7 +73,7 @@ def _draw_trade_off(axes: Axes, panel: TradeOff, figure: Figure) -> None:
             same += [_GAP, *found]
     for look, found in looks:
         x, y = [p.x for p in found], [p.y for p in found]
-        axes.plot(x, y, **look, zorder=3, rasterized=many, clip_on=many)
+        axes.plot(x, y, **look, rasterized=many, clip_on=many)
         if not many:
             bars = {"ecolor": look["color"], "elinewidth": 0.9, "fmt": "none", "zorder": 2}
             axes.errorbar(x, y, [p.y_sd or 0 for p in found], [p.x_sd or 0 for p in found], **bars)
@@ -108,7 +109,7 @@ def _draw_curves(axes: Axes, panel: Curves, figure: Figure) -> None:
         look["marker"] = look["marker"] if len(curve.x) <= 12 else "none"
         kept = _spread(len(curve.x), LONGEST)
         x, y = [curve.x[i] for i in kept], [curve.y[i] for i in kept]
-        axes.plot(x, y, **{**look, "markersize": 4}, zorder=3)
+        axes.plot(x, y, **{**look, "markersize": 4})
         if curve.sd:
             low = [curve.y[i] - curve.sd[i] for i in kept]
             high = [curve.y[i] + curve.sd[i] for i in kept]
@@ -206,13 +207,17 @@ def _look(figure: Figure, method: str, arch: str | None) -> dict[str, Any]:
         number = 0 if arch is None else figure.archs.index(arch)
         marker = "o" if arch is None else style.MARKERS[number % len(style.MARKERS)]
         line = style.LINES[number % len(style.LINES)]
-    size = 7.5 if marker == "*" else 5.5
+    if colour == style.OTHER:
+        marker = "."
+    size = {"*": 7.5, "P": 6.5, "X": 6.5}.get(marker, 5.5)
     return {
         "color": colour,
         "marker": marker,
         "linestyle": line,
         "markersize": size,
         "markeredgewidth": 0,
+        # Named methods are drawn over the others.
+        "zorder": 2.2 if colour == style.OTHER else 3,
     }
 
 

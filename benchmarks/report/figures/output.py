@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
@@ -96,7 +95,5 @@ def pdf(canvas: Canvas) -> bytes:
 def png(canvas: Canvas) -> bytes:
     """A picture on white."""
     file = io.BytesIO()
-    canvas.set_facecolor("white")
-    canvas.set_dpi(200)
-    FigureCanvasAgg(canvas).print_png(file, metadata={"Software": None})
+    canvas.savefig(file, format="png", dpi=200, facecolor="white", metadata={"Software": None})
     return file.getvalue()

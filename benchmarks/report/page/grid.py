@@ -47,7 +47,9 @@ class Grid:
         every = [*shown, *(c for s in summaries for c in s.measured if c not in set(shown))]
         self._columns = list(dict.fromkeys(every))
         self._shown = len(shown)
-        if len(self._columns) * sum(len(s.lines) for s in summaries) > MANY_CELLS:
+        self.cut = len(self._columns) * sum(len(s.lines) for s in summaries) > MANY_CELLS
+        """Whether metrics beyond the shown ones are left out."""
+        if self.cut:
             self._columns = shown
         self._names = [name for name in _NAMES if name == "method" or len(self._known(name)) > 1]
 

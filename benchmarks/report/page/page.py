@@ -25,6 +25,7 @@ _READ = (
     f"deviation over seeds. × is the ratio to the suite's baseline, seed by seed. {BOLD} – has no "
     "value, and says why."
 )
+_CUT = " This table is large. Further metrics are in report.csv."
 
 
 def page(
@@ -66,7 +67,7 @@ def page(
         '<section id="results"><h2>Results</h2>',
         grid.filters(),
         f'<div class="box" tabindex="0" role="region" aria-label="Results">{grid.table()}</div>',
-        f'<p class="small">{escape(_READ)}</p>',
+        f'<p class="small">{escape(_READ)}{_CUT * grid.cut}</p>',
         _list("Failed runs", failed),
         "</section>",
         '<section id="figures"><h2>Figures</h2><div class="figures">',

@@ -235,7 +235,13 @@ class CheckpointHook(Hook):
         with self._meters.window("checkpoint"):
             draft = self._path.with_suffix(".tmp")
             meta = {"iter": iteration, "epoch": runner.epoch}
-            runner.save_checkpoint(str(draft.parent), draft.name, meta=meta, by_epoch=False)
+            runner.save_checkpoint(
+                str(draft.parent),
+                draft.name,
+                meta=meta,
+                by_epoch=False,
+                save_param_scheduler=runner.param_schedulers is not None,
+            )
             os.replace(draft, self._path)
         self._last = time.monotonic()
         self._wait = min(max(self._wait, 50 * (self._last - started)), self._longest)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -147,7 +146,6 @@ class PhaseRunner(Runner):
         seed: the seed of the training draws.
         name: what mmengine files its logger and message hub under, one a phase.
         checkpoint: a checkpoint of this phase to go on from, if any.
-        scheduling: what moves the schedulers; None for mmengine's own hook, one step a batch.
     """
 
     def __init__(
@@ -165,7 +163,6 @@ class PhaseRunner(Runner):
         seed: int,
         name: str,
         checkpoint: str | None = None,
-        scheduling: ParamSchedulerHook | None = None,
     ) -> None:
         self._loop = (source, train_step, steps, waited)
         self._device = device
@@ -177,10 +174,7 @@ class PhaseRunner(Runner):
             train_cfg={"type": TrainLoop},
             optim_wrapper=optim_wrapper,
             param_scheduler=schedule or None,
-            default_hooks={
-                **dict.fromkeys(unused),
-                **({} if scheduling is None else {"param_scheduler": scheduling}),
-            },
+            default_hooks=dict.fromkeys(unused),
             custom_hooks=hooks,
             load_from=checkpoint,
             resume=checkpoint is not None,

@@ -25,7 +25,7 @@ from benchmarks.training.hooks import (
 )
 from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
 from benchmarks.training.runner import PhaseRunner
-from benchmarks.training.spending import Spending, SpendingHook, schedule_in_ticks
+from benchmarks.training.spending import Spending, SpendingHook
 from benchmarks.training.state import PhaseState
 from methods.base import Method, Phase
 from tasks.base import BatchSource, Recipe, Task
@@ -154,6 +154,7 @@ class TrainingSession:
             # Compiled steps that are counted run uncompiled: the second one then compiles.
             MeterHook(self.meters, 2 if recipe.compile and self.meters.operations else 1),
             losses,
+            *([] if spending is None else [spending]),
             ValidationHook(
                 self.task,
                 self.device,
@@ -179,16 +180,13 @@ class TrainingSession:
             self.meters.waited,
             self.device,
             config,
-            schedule_in_ticks(recipe.schedule)
-            if steps is None or spending is not None
-            else schedule_in_steps(recipe.schedule, steps),
+            [] if spending or steps is None else schedule_in_steps(recipe.schedule, steps),
             hooks,
             str(self.folder / "mmengine"),
             # Each phase has draws of its own, which draws in prepare() must not shift.
             seed=self.seed + 1000 * (len(self.state.finished) + 1),
             checkpoint=str(self.checkpoint) if resuming else None,
             name=f"{self.folder.name}-{len(self.state.finished)}",
-            scheduling=spending,
         )
         runner.train()
         result = self.state.end(runner.iter, self.model, phase.keep)
@@ -200,6 +198,7 @@ class TrainingSession:
         return SpendingHook(
             self._spending(),
             Part(self.state.began_at, share),
+            recipe.schedule,
             self._trained(),
             limit,
             recipe.accumulate,

@@ -6,27 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.hooks import ParamSchedulerHook
+from mmengine.hooks import Hook
 
 from benchmarks.budget import Part, spent_fraction
 from benchmarks.meters.session import RunMeters
-from benchmarks.training.optim import schedule_in_steps
+from benchmarks.training.virtual_schedule import VirtualSchedule
 from tasks.errors import UserError
-
-TICKS = 10_000
-"""Ticks from the start to the end of a phase's schedule."""
-
-
-def schedule_in_ticks(schedule: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Turn fractions of a budget into ticks, for a phase whose steps nobody knows beforehand.
-
-    Args:
-        schedule: as of :func:`~benchmarks.training.optim.schedule_in_steps`.
-
-    Returns:
-        Configs as of a phase of ``TICKS`` iterations.
-    """
-    return [{"end": TICKS, **config} for config in schedule_in_steps(schedule, TICKS)]
 
 
 class Spending:
@@ -65,12 +50,8 @@ class Spending:
         return spent_fraction(batches, self._total_batches, spent, self._metered)
 
 
-class SpendingHook(ParamSchedulerHook):
-    """Run mmengine's schedulers on the spent fraction, and end the phase when its part is spent.
-
-    The schedulers are those of a phase of ``TICKS`` iterations; after an optimizer step they make
-    as many steps as ticks have passed. So every scheduler and every chain of them behaves as
-    mmengine has it, and what hooks do to a learning rate in between lasts.
+class SpendingHook(Hook):
+    """Run the schedule on the spent fraction, and end the phase when its part is spent.
 
     On CUDA the host runs ahead of the device, so its clock tells little. It is held to at most one
     step of lead, by waiting for the step before the last; near the end it waits for each step.
@@ -79,28 +60,41 @@ class SpendingHook(ParamSchedulerHook):
     Args:
         spending: of the run.
         part: the phase's part of the budget.
+        schedule: scheduler configs by fraction.
         batches: trained on in earlier phases.
         limit: batches that the phase asked for; None where it asked for a share.
         accumulate: batches of an optimizer step.
         device: where the run trains.
     """
 
+    priority = "LOW"
+
     def __init__(
         self,
         spending: Spending,
         part: Part,
+        schedule: Sequence[Mapping[str, Any]],
         batches: int,
         limit: int | None,
         accumulate: int,
         device: torch.device,
     ) -> None:
-        self._spending, self._part = spending, part
+        self._spending, self._part, self._configs = spending, part, schedule
         self._batches, self._limit, self._accumulate = batches, limit, accumulate
         self._cuda = device.type == "cuda" and spending.waits
         self._before_last: Any = None
-        self._tick = 0
+        self._schedule: VirtualSchedule | None = None
+        self._resumed: int | None = None
         self.fraction = part.start
         """Of the run's budget; never falls."""
+
+    def before_train(self, runner: Any) -> None:
+        """Set up the schedule on the optimizer."""
+        self._schedule = VirtualSchedule(self._configs, runner.optim_wrapper.optimizer)
+        if self._resumed is None:
+            self._schedule.begin()
+        else:
+            self._schedule.resume(self._resumed)
 
     def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
         """Look at the meters after an optimizer step."""
@@ -112,32 +106,27 @@ class SpendingHook(ParamSchedulerHook):
         if event is not None and progress * (1 + 3 * self._accumulate / done) >= 1:
             event.synchronize()
             progress = self._look(done)
-        self._turn(runner, progress)
+        assert self._schedule is not None
+        self._schedule.turn(progress)
         if progress >= 1:
             runner.train_loop.end_after_batch()
         elif progress > 0:
             runner.train_loop.expect(round(done / progress))
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Save how far the schedule is; mmengine saves the schedulers."""
-        checkpoint["spending"] = {"tick": self._tick, "fraction": self.fraction}
+        """Save how far the phase is; the optimizer's own state holds its rates."""
+        assert self._schedule is not None
+        checkpoint["spending"] = {"tick": self._schedule.tick, "fraction": self.fraction}
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
-        self._tick = checkpoint["spending"]["tick"]
+        self._resumed = checkpoint["spending"]["tick"]
         self.fraction = checkpoint["spending"]["fraction"]
 
     def _look(self, done: int) -> float:
         self.fraction = max(self.fraction, self._spending.fraction(self._batches + done))
         progress = self._part.progress(self.fraction)
         return progress if self._limit is None else max(progress, done / self._limit)
-
-    def _turn(self, runner: Any, progress: float) -> None:
-        now = min(TICKS, int(progress * TICKS))
-        for _ in range(now - self._tick):
-            for scheduler in runner.param_schedulers or ():
-                scheduler.step()
-        self._tick = max(self._tick, now)
 
     def _hold_back(self) -> torch.cuda.Event:
         event = torch.cuda.Event(blocking=True)

@@ -53,13 +53,15 @@ class Loop:
 def train(device: Device, steps: list[float], budget: float) -> list[float]:
     """Train until the hook ends it; the seconds of the steps made."""
     spending = SimpleNamespace(waits=True, fraction=lambda batches: device.host / budget)
-    hook = SpendingHook(spending, Part(0.0), 0, None, 1, torch.device("cuda"))
+    hook = SpendingHook(spending, Part(0.0), (), 0, None, 1, torch.device("cuda"))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    hook.before_train(SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=optimizer)))
     loop = Loop()
     made: list[float] = []
     while not loop.over:
         seconds = steps[len(made) % len(steps)]
         device.queue(seconds)
-        runner = SimpleNamespace(iter=len(made), train_loop=loop, param_schedulers=[])
+        runner = SimpleNamespace(iter=len(made), train_loop=loop)
         hook.after_train_iter(runner, 0)
         made.append(seconds)
     return made

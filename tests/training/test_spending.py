@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
-from training.spending_helpers import BATCH, CPU, EPOCH, Clock, Paced, tiny_session
+from training.spending_helpers import BATCH, EPOCH, Clock, Paced, tiny_session
 
-from benchmarks.budget import Part
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.training import session as session_module
 from benchmarks.training.hooks import CheckpointHook
 from benchmarks.training.optim import schedule_in_steps
-from benchmarks.training.spending import TICKS, SpendingHook, schedule_in_ticks
+from benchmarks.training.virtual_schedule import TICKS, VirtualSchedule
 from methods.base import Phase
 
 FEW = settings(max_examples=12, deadline=None)
@@ -160,25 +159,31 @@ def test_methods_of_unequal_speed_meet_at_equal_fractions(name):
 )
 @settings(max_examples=15, deadline=None)
 def test_a_fraction_gives_the_rate_of_mmengines_tick(name, fractions):
-    def built(schedule):
-        wrapper = OptimWrapper(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1))
-        return wrapper, [PARAM_SCHEDULERS.build({**c, "optimizer": wrapper}) for c in schedule]
+    def optimizer():
+        layers = [nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)]
+        groups = [{"params": layer.parameters()} for layer in layers]
+        groups[1]["lr"] = 0.3
+        groups[2]["weight_decay"] = 0.5
+        return OptimWrapper(torch.optim.SGD(groups, lr=0.1, momentum=0.9))
 
     def run_to(tick):
-        wrapper, schedulers = built(
-            [{"end": TICKS, **c} for c in schedule_in_steps(SCHEDULES[name], TICKS)]
-        )
+        wrapper = optimizer()
+        schedulers = [
+            PARAM_SCHEDULERS.build({"end": TICKS, **config, "optimizer": wrapper})
+            for config in schedule_in_steps(SCHEDULES[name], TICKS)
+        ]
         for _ in range(tick):
             for scheduler in schedulers:
                 scheduler.step()
-        return wrapper.get_lr()["lr"][0]
+        return wrapper.get_lr()["lr"]
 
-    wrapper, schedulers = built(schedule_in_ticks(SCHEDULES[name]))
-    hook = SpendingHook(None, Part(0.0), 0, None, 1, CPU)
-    runner = type("Runner", (), {"param_schedulers": schedulers})
+    wrapper = optimizer()
+    schedule = VirtualSchedule(SCHEDULES[name], wrapper.optimizer)
+    schedule.begin()
+    assert wrapper.get_lr()["lr"] == run_to(0)
     for fraction in fractions:
-        hook._turn(runner, fraction)
-        assert wrapper.get_lr()["lr"][0] == run_to(int(fraction * TICKS))
+        schedule.turn(fraction)
+        assert wrapper.get_lr()["lr"] == run_to(int(fraction * TICKS))
 
 
 def test_a_rate_that_a_hook_lowers_stays_lowered(tmp_path):

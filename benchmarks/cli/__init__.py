@@ -16,6 +16,8 @@ USER_ERROR = 2
 
 VERBS = {
     "check-method": "benchmarks.cli.check_method:check_method",
+    "compare": "benchmarks.cli.compare:compare",
+    "gate": "benchmarks.cli.gate:gate",
     "list": "benchmarks.cli.list:list_known",
     "report": "benchmarks.cli.report:report",
     "reproduce": "benchmarks.cli.reproduce:reproduce",

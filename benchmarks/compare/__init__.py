@@ -9,7 +9,7 @@
 - :mod:`.tasks`: ranks and performance profiles over several tasks.
 - :mod:`.text`, :mod:`.layout`: comparisons as tables.
 - :mod:`.reference`: a summary of results that later ones are held against, and its file.
-- :mod:`.gate`: whether results got worse than the reference.
+- :mod:`.gate`, :mod:`.gate_text`: whether results got worse than the reference.
 
 Nothing here prints or imports torch.
 """

@@ -53,11 +53,12 @@ def closing(comparisons: Sequence[Comparison]) -> str:
     tested = [each for each in comparisons if each.verdict.p_value is not None]
     if not tested:
         return ""
-    by_chance = ALPHA * len(tested)
+    count = ALPHA * len(tested)
+    by_chance = f"{count:.1f}" if count < 10 else f"{count:.0f}"
     return (
         "p: two-sided paired t test over seeds, of the logarithms where a ratio is shown; not "
-        f"corrected for their number: of {len(tested)} tests about {by_chance:.{int(by_chance < 10)}f} "
-        f"would reach {ALPHA:g} by chance alone."
+        f"corrected for their number: of {len(tested)} tests about {by_chance} would "
+        f"reach {ALPHA:g} by chance alone."
     )
 
 

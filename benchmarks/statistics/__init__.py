@@ -6,6 +6,7 @@
 - :mod:`.bootstrap`: bootstrap intervals of a mean.
 - :mod:`.equivalence`: agreement within a tolerance, its verdict, and the seeds that it takes.
 - :mod:`.noise`: whether a metric got worse beyond noise.
+- :mod:`.multiple`: p values of many tests at once.
 - :mod:`.profiles`, :mod:`.ranks`: many methods over many tasks.
 - :mod:`.pareto`: what no other point beats in everything.
 

@@ -1,0 +1,95 @@
+"""``depthbench gate``: fail a change whose results got worse beyond noise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.compare.gate import columns_judged, judge
+from benchmarks.compare.gate_text import conclusion, fails, show_rest, show_tests
+from benchmarks.compare.reference import read_reference, summarise_folders, write_reference
+from benchmarks.compare.sizes import parse_sizes
+from benchmarks.statistics.arrays import require_between
+
+GATE_FAILED = 1
+"""The exit code where something got worse, failed or vanished."""
+
+
+def gate(
+    results: Annotated[
+        list[Path], typer.Argument(help="Folders that 'depthbench run' wrote to, one or more.")
+    ],
+    against: Annotated[
+        Path,
+        typer.Option(help="What to hold them against: a file of --write, or a results folder."),
+    ],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to judge in place of the usual metrics, such as ece, top1:val or latency@1; "
+            "may be given several times."
+        ),
+    ] = None,
+    smallest: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The smallest worsening that counts, as top1=0.5 or train_time=10%; may be given "
+            "several times."
+        ),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="The chance to fail where nothing changed, over all tests.")
+    ] = 0.05,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on what cannot be compared or judged, too.")
+    ] = False,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write", help="Write the results into the file of --against instead of judging them."
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of text.")
+    ] = False,
+) -> None:
+    """Fail, with exit code 1, if results got worse beyond noise, failed or vanished.
+
+    Each metric is tested by a one-sided t test over seeds (Welch), the p values adjusted for their
+    number; parameters, MACs and other counts may not get worse at all. Times, energies and peak
+    memory are compared on the same hardware alone. What is new is told.
+
+    Example: depthbench gate results/quickstart --against results/main.csv --smallest train_time=10%
+    """
+    require_between(alpha, 0, 1, "--alpha")
+    found = summarise_folders(results)
+    if write:
+        count = write_reference(against, found)
+        suites = ", ".join(sorted(found.suites))
+        print(
+            json.dumps({"written": str(against), "lines": count, "suites": sorted(found.suites)})
+            if as_json
+            else f"wrote {count} lines of {suites} to {against}"
+        )
+        return
+    reference = read_reference(against)
+    columns = columns_judged(metric or (), reference, found)
+    sizes = parse_sizes(smallest or (), columns, "--smallest")
+    checks = judge(reference, found, columns, alpha, sizes)
+    failed = fails(checks, strict)
+    if as_json:
+        document = {
+            "against": str(against),
+            "alpha": alpha,
+            "passed": not failed,
+            "checks": [check.as_dict() for check in checks],
+        }
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        parts = [show_tests(checks), *show_rest(checks), conclusion(checks, alpha, strict)]
+        print("\n".join(filter(None, parts)))
+    if failed:
+        raise typer.Exit(GATE_FAILED)

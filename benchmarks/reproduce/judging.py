@@ -161,8 +161,8 @@ def measured(item: Item, how: Trained, rows: Rows) -> tuple[list[float], list[st
     """
     if item.missing:
         return [], [item.missing]
-    if how.measure is None:
-        return [], []
+    if isinstance(how.measure, str):
+        return [], [how.measure]
     values: list[float] = []
     notes: dict[str, list[int]] = {}
     for job in item.jobs:

@@ -55,26 +55,25 @@ def route(claim: Claim, setting: Setting) -> Trained | Excluded:
         return Excluded(NOT_RUN, f"the data set {claim.dataset} is not in the project")
     if claim.variant not in ("", "full", *TERCILES):
         return Excluded(NOT_RUN, f"what the row '{claim.variant}' changes is not known here")
-    measure, remark = _measure(claim)
     changes = (NETWORK, OTHER_TERCILES) if claim.variant in TERCILES else (NETWORK,)
     spec = _spec(setting, DATASETS[claim.dataset])
-    return Trained(spec, measure, changes, (remark,) if remark else ())
+    return Trained(spec, _measure(claim), changes)
 
 
-def _measure(claim: Claim) -> tuple[Measure | None, str]:
+def _measure(claim: Claim) -> Measure | str:
     """The row of a claim, or why no run has one."""
     tercile = TERCILES.get(claim.variant)
     if tercile is None:
         if claim.metric == "latency":
-            return Measure("latency@1", "full", "inference", 1e3), ""
-        return Measure(claim.metric, "full", "test"), ""
+            return Measure("latency@1", "full", "inference", 1e3)
+        return Measure(claim.metric)
     if claim.metric == "top1":
-        return Measure(f"top1@{tercile}"), ""
+        return Measure(f"top1@{tercile}")
     if claim.metric == "layers":  # selected ones, of those that could be
-        return Measure(f"selection_rate@{tercile}", scale=WRAPPED / 100), ""
+        return Measure(f"selection_rate@{tercile}", scale=WRAPPED / 100)
     if claim.metric == "fpi_iterations":
-        return Measure(f"iterations@{tercile}"), ""
-    return None, f"{claim.metric} is not measured by difficulty"
+        return Measure(f"iterations@{tercile}")
+    return f"{claim.metric} is not measured by difficulty"
 
 
 def _spec(setting: Setting, dataset: str) -> Any:

@@ -108,9 +108,7 @@ def plan_reproduction(
     if counted:
         status(f"computing {len(counted)} exact figures")
     checked = iter(_verified(server, counted) if counted else ())
-    specs = {
-        _key(item.route.spec): item.route.spec for item in items if isinstance(item.route, Trained)
-    }
+    specs = {_key(run.spec): run.spec for run in map(_measured_run, items) if run}
     found: dict[str, _Planned] = {}
     absent: dict[str, str] = {}
     for number, (key, spec) in enumerate(specs.items(), 1):
@@ -146,10 +144,17 @@ def _plan(
 def _filled(item: Item, checked: Any, found: dict[str, _Planned]) -> Item:
     if isinstance(item.route, Counted):
         return replace(item, checked=next(checked))
-    if isinstance(item.route, Trained):
-        jobs, missing = found[_key(item.route.spec)]
+    run = _measured_run(item)
+    if run is not None:
+        jobs, missing = found[_key(run.spec)]
         return replace(item, jobs=jobs, missing=missing)
     return item
+
+
+def _measured_run(item: Item) -> Trained | None:
+    """The run of a claim; None where there is none, or none that measures what is claimed."""
+    run = item.route
+    return run if isinstance(run, Trained) and not isinstance(run.measure, str) else None
 
 
 def _verified(server: ForkServer, claims: list[Claim]) -> list[Checked]:

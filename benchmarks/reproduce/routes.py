@@ -52,13 +52,13 @@ class Trained:
 
     Attributes:
         spec: the run; its seed does not count.
-        measure: the row; None where no run measures what is claimed, then ``remarks`` says so.
+        measure: the row; the reason, as text, where no run measures what is claimed.
         changes: where run and publication differ, so that the claim cannot be compared with it.
         remarks: what a reader must know about a run that can be compared.
     """
 
     spec: RunSpec
-    measure: Measure | None
+    measure: Measure | str
     changes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 

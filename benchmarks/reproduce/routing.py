@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cache
 
 from benchmarks.claims import EXACT, ON_HARDWARE, Claim, read_claims
 from benchmarks.reproduce.differences import differences
@@ -64,11 +65,11 @@ def _cells(claim: Claim) -> list[str]:
 
 
 def _no_match(claims: Sequence[Claim], pattern: str, paper: str) -> UserError:
-    cells = [getattr(claim, column) for claim in claims for column in MATCHED]
-    known = list(dict.fromkeys(filter(None, cells)))
+    known = {cell for claim in claims for cell in _cells(claim)}
+    hint = did_you_mean(pattern.lower(), sorted(known))
     return UserError(
-        f"no row of {paper} matches '{pattern}'{did_you_mean(pattern, known)}: give the whole of a "
-        f"row's {', '.join(MATCHED[:-1])} or {MATCHED[-1]}, with * for what may be anything"
+        f"no row of {paper} matches '{pattern}'{hint}: give the whole of a row's "
+        f"{', '.join(MATCHED[:-1])} or {MATCHED[-1]}, with * for what may be anything"
     )
 
 
@@ -83,10 +84,11 @@ def route(claim: Claim, setting: Setting) -> Route:
     warning = caution(claim)
     if warning is not None and warning.verdict != INCONSISTENT:
         return Excluded(warning.verdict, warning.reason)
-    if claim.task not in TASKS.names():
+    tasks, methods = _known()
+    if claim.task not in tasks:
         return Excluded(NOT_RUN, f"the task {claim.task} is not in the project")
     method = "adaptive_depth" if claim.method.endswith("-ADN (base)") else claim.method
-    if method not in METHODS.names():
+    if method not in methods:
         return Excluded(NOT_RUN, f"method not in the project: {claim.method}")
     found = _of_paper(claim, setting)
     if isinstance(found, Excluded) or setting.profile == PAPER:
@@ -96,6 +98,12 @@ def route(claim: Claim, setting: Setting) -> Route:
     changes = differences(published.spec, found.spec)
     told = f"the {setting.profile} profile has {'; '.join(changes)}"
     return replace(found, changes=(told, *found.changes), remarks=())
+
+
+@cache
+def _known() -> tuple[frozenset[str], frozenset[str]]:
+    """Names of tasks and methods: looking for them takes a while, and claims are many."""
+    return frozenset(TASKS.names()), frozenset(METHODS.names())
 
 
 def _of_paper(claim: Claim, setting: Setting) -> Trained | Excluded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -56,7 +57,7 @@ class Table:
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
-        """A ``table`` environment for the booktabs package."""
+        """A ``table`` environment for the booktabs package, made smaller if it is too wide."""
 
         def show(cell: Shown) -> str:
             text = latex_escape(one_line(cell.text))
@@ -73,23 +74,34 @@ class Table:
         columns = "l" * self.names + "r" * (len(self.headings) - self.names)
         return "\n".join(
             [
-                "% needs \\usepackage{booktabs}",
+                "% needs \\usepackage{booktabs,graphicx}",
                 "\\begin{table}",
                 "\\centering",
                 f"\\caption{{{latex_escape(one_line(self.title))}}}",
                 *([f"\\label{{{self.label}}}"] if self.label else []),
-                f"\\begin{{tabular}}{{{columns}}}",
+                rf"\resizebox{{{_AT_MOST_A_LINE}}}{{!}}{{\begin{{tabular}}{{{columns}}}",
                 "\\toprule",
-                " & ".join(map(latex_escape, self.headings)) + r" \\",
+                " & ".join(map(_stacked, self.headings)) + r" \\",
                 "\\midrule",
                 *(" & ".join(map(show, line)) + r" \\" for line in self.body),
                 "\\bottomrule",
-                "\\end{tabular}",
-                *(f"\\par {note}" for note in notes),
+                "\\end{tabular}}",
+                *(f"\\par {{\\footnotesize {note}}}" for note in notes),
                 "\\end{table}",
                 "",
             ]
         )
+
+
+_AT_MOST_A_LINE = r"\ifdim\width>\linewidth\linewidth\else\width\fi"
+
+
+def _stacked(heading: str) -> str:
+    """A heading in short lines, so that numbers decide how wide a column is."""
+    title, unit, rest = heading.rpartition(" (")
+    lines = [*textwrap.wrap(title or heading, 15), *([f"({rest}"] if unit else [])]
+    told = r"\\".join(map(latex_escape, lines))
+    return rf"\shortstack[r]{{{told}}}" if len(lines) > 1 else told
 
 
 _LATEX = {

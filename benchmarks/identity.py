@@ -29,18 +29,31 @@ def run_id(spec: RunSpec, fingerprint: Mapping[str, Any], dataset: str = "") -> 
     Raises:
         UserError: the spec's method file cannot be read.
     """
-    told = {k: v for k, v in spec.to_dict().items() if k not in _NAMES_ONLY}
-    if spec.method_file:
-        told["method_file"] = code_fingerprint([Path(spec.method_file)])
+    digest = spec_digest(spec.to_dict(), fingerprint)
+    dataset = dataset or str(spec.task_options.get("dataset", spec.task))
+    return f"{_slug(dataset)}-{_slug(spec.method)}-s{spec.seed}-{digest}"
+
+
+def spec_digest(spec: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> str:
+    """The end of a run's id: twelve hexadecimal digits.
+
+    Args:
+        spec: a run's specification as a mapping, in full.
+        fingerprint: as for :func:`run_id`.
+
+    Raises:
+        UserError: the spec's method file cannot be read.
+    """
+    told = {k: v for k, v in spec.items() if k not in _NAMES_ONLY}
+    if spec.get("method_file"):
+        told["method_file"] = code_fingerprint([Path(spec["method_file"])])
     canonical = json.dumps(
         {"spec": told, "fingerprint": fingerprint},
         sort_keys=True,
         separators=(",", ":"),
         allow_nan=False,
     )
-    digest = hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]
-    dataset = dataset or str(spec.task_options.get("dataset", spec.task))
-    return f"{_slug(dataset)}-{_slug(spec.method)}-s{spec.seed}-{digest}"
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]
 
 
 def code_fingerprint(sources: Iterable[str | Path]) -> str:

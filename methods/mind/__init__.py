@@ -63,7 +63,9 @@ class Mind(Method):
     Lipschitz constant where that is above ``norm``; ``damping`` multiplies it by ``damping``;
     ``none`` is a control."""
     norm: float = 0.9
+    """The largest bound that ``norm_control=spectral`` allows, below 1."""
     damping: float = 0.5
+    """What ``norm_control=damping`` multiplies the residual branch by, above 0 and at most 1."""
     selection: str = "gumbel"
     """``gumbel``: each block by itself. ``nested``: one of the sets of the first 0, 1, ... L."""
     mode: str = "learned"

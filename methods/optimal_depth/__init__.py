@@ -57,7 +57,9 @@ class OptimalDepth(Method):
     decay: float = 0.6
     """... by this factor."""
     warmup_epochs: int = 3
+    """Epochs in which all depths train together; 0 leaves the warm-up out."""
     warmup_lr: float = 0.001
+    """Where the warm-up's learning rate starts; it falls by a cosine."""
     min_depth: int = 1
     """The first depth tried, in blocks."""
     max_depth: int | None = None

@@ -46,7 +46,10 @@ MADE_HERE = (
     "the corrupted images are made here, not read from CIFAR-10-C or CIFAR-100-C: some of the 19 "
     "kinds are approximations"
 )
-FEWER_BINS = "the clusters start from 3 depth bins, the paper's from 4, which do not fit into this budget here"
+FEWER_BINS = (
+    "the clusters start from 3 depth bins and the paper's from 4, which do not fit into this "
+    "budget here"
+)
 QUOTED = "the figure is taken from prior work, as the paper says of all its baselines"
 
 

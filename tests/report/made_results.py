@@ -35,6 +35,8 @@ class Made:
     epochs: int = 4
     device: str = "Some CPU"
     gpu: bool = False
+    why: str = NO_GPU
+    """The reason for what takes a GPU and there is none."""
     fail: frozenset[tuple[str, int]] = frozenset()
     extra: int = 0
     """Further rows a run, of a metric by condition: for large tables."""
@@ -95,7 +97,7 @@ def run_rows(
             Row(**{**rows[0].as_dict(), "value": None, "status": FAILED, "reason": "out of memory"})
         ]
     speed = 1 + list(made.methods).index(method) / 4
-    gpu = None if made.gpu else NO_GPU
+    gpu = None if made.gpu else made.why
     for variant, width in variants.items():
         top = 70 + 20 * width + noise.gauss(0, 0.5)
         for phase in ("val", "test", "test_best"):

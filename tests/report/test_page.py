@@ -167,7 +167,11 @@ def test_a_large_table_has_the_shown_columns_alone(
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     make(
         tmp_path / "r",
-        Made(methods={"plain": {"full": 1.0}, EVIL: {EVIL: 1.0, "b": 0.5}}, suite=EVIL),
+        Made(
+            methods={"plain": {"full": 1.0}, EVIL: {EVIL: 1.0, "b": 0.5}},
+            suite=EVIL,
+            why=f"</script>{EVIL}",
+        ),
     )
     found = page(tmp_path / "out", tmp_path / "r", figures=9)
     assert found.text.count("<script") == 2
@@ -176,7 +180,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert found.cells[2][1]["text"] == EVIL
     rows = [a for tag, a in found.elements if tag == "tr" and "data-row" in a]
     assert rows[1]["data-method"] == EVIL
-    assert json.loads(found.data)["rows"]
+    assert f"</script>{EVIL}" in json.loads(found.data)["reasons"]
 
 
 def test_nothing_is_fetched(tmp_path: Path) -> None:

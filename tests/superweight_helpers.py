@@ -1,11 +1,15 @@
-"""Shapes and small ensembles that the SuperWeight tests share."""
+"""Shapes, small ensembles and small runs that the SuperWeight tests share."""
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from benchmarks.meters.session import RunMeters
+from benchmarks.training.session import TrainingSession
 from methods.superweight import SuperWeight
 from methods.superweight.ensemble import Ensemble
 from tasks.classification.task import ClassificationTask
@@ -40,3 +44,59 @@ def ensemble(seed: int = 0, **options: Any) -> tuple[SuperWeight, Ensemble, Clas
 
 def images(count: int = 4, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+CPU = torch.device("cpu")
+EPOCH = 4
+"""Batches of 32 in the 128 images that are left for training."""
+
+
+class Interrupted(Exception):
+    """Stands for a kill: raised between two steps."""
+
+
+class Killed(SuperWeight):
+    def kill_at(self, step):
+        self.countdown = itertools.count(step, -1)
+        return self
+
+    def train_step(self, model, data, optim_wrapper):
+        if next(self.countdown) == 0:
+            raise Interrupted
+        return super().train_step(model, data, optim_wrapper)
+
+
+def session(folder, method, steps, images=128, **recipe):
+    task = digits("wrn_10_1", images)
+    method.setup(task)
+    torch.manual_seed(0)
+    return TrainingSession(
+        task=task,
+        method=method,
+        model=method.prepare(task.build_model()),
+        recipe=replace(task.recipe, **{"batch_size": 32, **recipe}),
+        steps=steps,
+        seed=0,
+        device=CPU,
+        meters=RunMeters(CPU),
+        folder=folder,
+        validate_every=100,
+        report=lambda event: None,
+    )
+
+
+def rows(model):
+    return [bank.rows.tolist() for bank in model.backbone.banks]
+
+
+TWO = {"members": ["wrn_16_1", "wrn_10_1"], "max_params": 200_000}
+
+SEARCHES = {
+    **TWO,
+    "max_params": 400_000,
+    "clusters": "search",
+    "search_epochs": 1,
+    "coefficients": "search",
+    "beta": 0.5,
+    "coefficient_epochs": 0,
+}

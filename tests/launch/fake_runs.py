@@ -69,7 +69,8 @@ def plan_runs(specs, report, estimate=False):
             "task": "classification",
             "dataset": "digits",
             "arch": "resnet8",
-            "steps": 4,
+            "steps": None if "seconds" in spec["budget"] else 4,
+            "expected_steps": 12 if "seconds" in spec["budget"] else 4,
             "seconds": 2.0 if estimate else None,
         }
         for spec in specs

@@ -117,6 +117,17 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(workplace):
     assert states == [("a-0", "finished"), ("b-0", "absent")]
 
 
+def test_a_budget_of_the_command_line_is_in_place_of_the_suites(workplace):
+    done = workplace({"a": {}}, "--budget", "seconds=90,steps=7")
+    assert done.returncode == 0, done.stderr
+    assert "(7 steps or 90 seconds, whichever is spent first)" in done.stdout
+    done = workplace({"a": {}}, "--budget", "seconds=90", "--dry-run")
+    assert re.search(r"a-0 +a +0 +about 12 +2\.0 s", done.stdout), done.stdout
+    done = workplace({"a": {}}, "--budget", "second=90")
+    assert done.returncode == 2
+    assert "did you mean 'seconds'" in done.stderr
+
+
 def test_a_plan_that_cannot_work_is_refused_before_anything_is_trained(workplace):
     done = workplace({"a": {}, "b": {"act": "refuse"}})
     assert done.returncode == 2

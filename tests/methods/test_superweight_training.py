@@ -7,57 +7,24 @@ from dataclasses import replace
 
 import pytest
 import torch
-from superweight_helpers import digits
+from superweight_helpers import (
+    CPU,
+    EPOCH,
+    SEARCHES,
+    TWO,
+    Interrupted,
+    Killed,
+    rows,
+    session,
+)
+from training.training_helpers import save_every_step
 
 from benchmarks.meters.session import RunMeters
-from benchmarks.training import session as session_module
-from benchmarks.training.hooks import CheckpointHook
-from benchmarks.training.session import TrainingSession
 from methods.base import Method, Phase
 from methods.superweight import SuperWeight, export
 from tasks.errors import UserError
 
-CPU = torch.device("cpu")
-EPOCH = 4
-"""Batches of 32 in the 128 images that are left for training."""
-
-
-class Interrupted(Exception):
-    """Stands for a kill: raised between two steps."""
-
-
-class Killed(SuperWeight):
-    def kill_at(self, step):
-        self.countdown = itertools.count(step, -1)
-        return self
-
-    def train_step(self, model, data, optim_wrapper):
-        if next(self.countdown) == 0:
-            raise Interrupted
-        return super().train_step(model, data, optim_wrapper)
-
-
-def session(folder, method, steps, images=128, **recipe):
-    task = digits("wrn_10_1", images)
-    method.setup(task)
-    torch.manual_seed(0)
-    return TrainingSession(
-        task=task,
-        method=method,
-        model=method.prepare(task.build_model()),
-        recipe=replace(task.recipe, **{"batch_size": 32, **recipe}),
-        steps=steps,
-        seed=0,
-        device=CPU,
-        meters=RunMeters(CPU),
-        folder=folder,
-        validate_every=100,
-        report=lambda event: None,
-    )
-
-
 STILL = {"type": "SGD", "lr": 0.0, "weight_decay": 0.0}
-TWO = {"members": ["wrn_16_1", "wrn_10_1"], "max_params": 200_000}
 
 
 def test_a_tiny_ensemble_learns_digits(tmp_path):
@@ -93,7 +60,9 @@ def test_cluster_search_then_training_from_fresh_weights(tmp_path, grouping):
     assert list(method.variants(run.model)) == ["members=2", "members=1"]
 
 
-def test_search_sums_the_weight_gradients_of_the_last_epoch(tmp_path):
+@pytest.mark.parametrize("metered", [False, True])
+def test_search_sums_the_weight_gradients_of_the_last_epoch(tmp_path, metered):
+    """Of the last whole one where a meter ends the phase, here two batches later."""
     seen = {}
 
     def group(pairs, items, threshold):
@@ -106,7 +75,11 @@ def test_search_sums_the_weight_gradients_of_the_last_epoch(tmp_path):
     search._group = group
     expected = gradients_of_one_epoch(run, epoch=1)
     run.method, run.steps = OnePhase(search), 2 * EPOCH
-    run.run()
+    if metered:
+        run.steps, run.metered = None, {"seconds": 2 * EPOCH + 1}
+        run.meters = RunMeters(CPU, clock=run.method.clock)
+    state = run.run()
+    assert state.finished[0].steps == 2 * EPOCH + 2 * metered
     three = [g for g in expected if g.shape[2:] == (3, 3)]
     for value, i, j in seen[len(three)]:
         a, b = three[i], three[j]
@@ -119,13 +92,20 @@ class OnePhase(Method):
     """Trains with a single hook and nothing else."""
 
     def __init__(self, hook):
-        self.hook = hook
+        self.hook, self.now = hook, 0.0
+
+    def clock(self):
+        return self.now
 
     def prepare(self, model):
         return model
 
     def phases(self, model):
         yield Phase(hooks=[self.hook])
+
+    def train_step(self, model, data, optim_wrapper):
+        self.now += 1.0
+        return super().train_step(model, data, optim_wrapper)
 
 
 def gradients_of_one_epoch(run, epoch):
@@ -139,10 +119,6 @@ def gradients_of_one_epoch(run, epoch):
         for total, gradient in zip(totals, torch.autograd.grad(loss, weights), strict=True):
             total += gradient
     return totals
-
-
-def rows(model):
-    return [bank.rows.tolist() for bank in model.backbone.banks]
 
 
 @pytest.mark.parametrize(("beta", "shared"), [(-1.1, True), (1.1, False)])
@@ -179,24 +155,7 @@ def test_coefficients_have_no_weight_decay_and_templates_do(tmp_path):
 
 @pytest.fixture
 def every_step(monkeypatch):
-    """Save after every step, however short the run."""
-
-    class Eager(CheckpointHook):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **{**kwargs, "first": 0.0, "longest": 0.0})
-
-    monkeypatch.setattr(session_module, "CheckpointHook", Eager)
-
-
-SEARCHES = {
-    **TWO,
-    "max_params": 400_000,
-    "clusters": "search",
-    "search_epochs": 1,
-    "coefficients": "search",
-    "beta": 0.5,
-    "coefficient_epochs": 0,
-}
+    save_every_step(monkeypatch)
 
 
 STEPS = 2 * EPOCH + 3

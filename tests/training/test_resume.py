@@ -8,10 +8,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from training.training_helpers import Interrupted, session
+from training.training_helpers import Interrupted, save_every_step, session
 
-from benchmarks.training import session as session_module
-from benchmarks.training.hooks import CheckpointHook
 from methods.base import Method, Phase
 
 STEPS = 46  # two epochs of 20 batches and a part of a third
@@ -36,13 +34,7 @@ class Noisy(Method):
 
 @pytest.fixture
 def every_step(monkeypatch):
-    """Save after every step, however short the run."""
-
-    class Eager(CheckpointHook):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **{**kwargs, "first": 0.0, "longest": 0.0})
-
-    monkeypatch.setattr(session_module, "CheckpointHook", Eager)
+    save_every_step(monkeypatch)
 
 
 def final(run):

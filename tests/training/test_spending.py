@@ -15,10 +15,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 from training.spending_helpers import BATCH, EPOCH, Clock, Paced, tiny_session
+from training.training_helpers import save_every_step
 
 from benchmarks.meters.train_operations import TrainOperations
-from benchmarks.training import session as session_module
-from benchmarks.training.hooks import CheckpointHook
 from benchmarks.training.optim import schedule_in_steps
 from benchmarks.training.virtual_schedule import TICKS, VirtualSchedule
 from methods.base import Phase
@@ -204,13 +203,7 @@ def test_a_rate_that_a_hook_lowers_stays_lowered(tmp_path):
 
 @pytest.fixture
 def every_step(monkeypatch):
-    """Save after every step, however short the run."""
-
-    class Eager(CheckpointHook):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **{**kwargs, "first": 0.0, "longest": 0.0})
-
-    monkeypatch.setattr(session_module, "CheckpointHook", Eager)
+    save_every_step(monkeypatch)
 
 
 TWO = (Phase("search", share=0.4, keep=True), Phase("train"))

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from benchmarks.meters.session import RunMeters
+from benchmarks.training import session as session_module
+from benchmarks.training.hooks import CheckpointHook
 from benchmarks.training.session import TrainingSession
 from methods.base import Method
 from tasks.classification.task import ClassificationTask
@@ -17,6 +20,16 @@ from tasks.classification.task import ClassificationTask
 
 class Interrupted(Exception):
     """Stands for a kill: raised between two steps."""
+
+
+def save_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save after every step, however short the run."""
+
+    class Eager(CheckpointHook):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "first": 0.0, "longest": 0.0})
+
+    monkeypatch.setattr(session_module, "CheckpointHook", Eager)
 
 
 def digits(**options: Any) -> ClassificationTask:

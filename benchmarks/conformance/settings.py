@@ -96,7 +96,7 @@ def _fcn(depth: int) -> dict[str, Any]:
         "model.backbone.dilations": [1, 1, 1, 1],
         "model.decode_head.in_channels": 64,
         "model.decode_head.channels": 32,
-        "model.decode_head.loss_decode.class_weight": [0.1] + 10 * [1.0],
+        "model.decode_head.loss_decode.class_weight": [0.05] + 10 * [1.0],
         # Else mmsegmentation looks up the weight of void pixels.
         "model.decode_head.loss_decode.avg_non_ignore": True,
         "model.auxiliary_head": None,
@@ -152,7 +152,7 @@ GROUNDS: Mapping[str, Ground] = {
     ),
     "segmentation": Ground(
         options={
-            "dataset": {"name": "digit_scenes", "train": 64, "val": 16, "test": 16, "size": 64},
+            "dataset": {"name": "digit_scenes", "train": 64, "val": 16, "test": 32, "size": 64},
             "schedule": "small",
             "pretrained": "random",
             "image_size": [64, 64],
@@ -160,11 +160,11 @@ GROUNDS: Mapping[str, Ground] = {
             "eval_batch_size": 8,
         },
         archs=(_fcn(18), _fcn(34)),
-        recipe={"batch_size": 4, "optimizer": {"lr": 1e-2}},
-        epochs=6,
+        recipe={"batch_size": 4, "optimizer": {"lr": 2e-2}},
+        epochs=8,
         fell=0.9,
-        learnt=9.5,
-        untrained="ground alone is 8.7 %",
+        learnt=9.0,
+        untrained="ground alone is 7.9 %",
         settings=_DENSE,
     ),
 }

@@ -58,6 +58,10 @@ class Phase:
     Each phase has its own rows for time and energy. ``share`` is the fraction of the run's budget
     that the phase may spend; ``epochs`` asks for a number of its own instead, still counted
     against the budget.
+
+    Where a meter ends the phase (seconds, joules, training FLOPs) nobody knows its length: a hook
+    that needs it asks ``runner.train_loop.expected_iters``, a forecast that grows better, and not
+    ``max_iters``.
     """
 
     name: str = "train"

@@ -32,7 +32,7 @@ def report(
             "latency@1."
         ),
     ] = None,
-    figures: Annotated[int, typer.Option(help="How many figures to draw at most.", min=0)] = 24,
+    figures: Annotated[int, typer.Option(help="How many figures to draw at most.", min=0)] = 20,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the paths as one JSON document.")
     ] = False,

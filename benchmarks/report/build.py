@@ -77,7 +77,7 @@ def write_report(
     out: Path,
     formats: Sequence[str] = FORMATS,
     metrics: Sequence[str] = (),
-    most_figures: int = 24,
+    most_figures: int = 20,
 ) -> Report:
     """Write ``report.md``, ``report.tex``, ``report.csv``, ``report.html`` and ``figures/``.
 

@@ -95,5 +95,5 @@ def pdf(canvas: Canvas) -> bytes:
 def png(canvas: Canvas) -> bytes:
     """A picture on white."""
     file = io.BytesIO()
-    canvas.savefig(file, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    canvas.savefig(file, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     return file.getvalue()

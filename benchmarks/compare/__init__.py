@@ -4,7 +4,7 @@
 - :mod:`.reading`: folders of results, each run once.
 - :mod:`.conditions`: what runs must have in common to be compared, and the refusal otherwise.
 - :mod:`.sizes`: effects that count, as ``top1=0.5`` or ``train_time=5%``.
-- :mod:`.pairs`: every network against the baseline, metric by metric.
+- :mod:`.baseline`, :mod:`.pairs`: every network against the baseline, metric by metric.
 - :mod:`.verdicts`: the words for a paired difference.
 - :mod:`.tasks`: ranks and performance profiles over several tasks.
 - :mod:`.text`, :mod:`.layout`: comparisons as tables.

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare.baseline import Baseline, find_baseline
 from benchmarks.compare.conditions import Placed
-from benchmarks.compare.pairs import Baseline, Comparison, compare, find_baseline
+from benchmarks.compare.pairs import Comparison, compare
 from benchmarks.compare.reading import columns_of, read, unmeasured
 from benchmarks.compare.sizes import parse_sizes
 from benchmarks.compare.tasks import Overview, Setting, over_tasks

@@ -134,7 +134,7 @@ def judge(
     old = {k: e for k, e in before.entries.items() if k.suite in after.suites}
     new = after.entries
     checks = list(_presence(old, new, after.failed))
-    both = _networks(old) & _networks(new)
+    both = _networks(old, False) & _networks(new, False)
     for key in sorted(old.keys() | new.keys()):
         if key.column in columns and _network(key) in both:
             checks += _check(key, old.get(key), new.get(key), alpha, smallest or {})
@@ -145,10 +145,10 @@ def _network(key: Key) -> Key:
     return key._replace(phase="", metric="")
 
 
-def _networks(entries: Mapping[Key, Entry]) -> set[Key]:
-    """What has values: networks, and methods, whose variant is empty."""
-    measured = {_network(key) for key, entry in entries.items() if entry.values}
-    return measured | {key._replace(variant="") for key in measured}
+def _networks(entries: Mapping[Key, Entry], measured: bool) -> set[Key]:
+    """Networks that have entries or even values; and their methods, whose variant is empty."""
+    found = {_network(key) for key, entry in entries.items() if entry.values or not measured}
+    return found | {key._replace(variant="") for key in found}
 
 
 def _presence(
@@ -157,20 +157,21 @@ def _presence(
     failed: Mapping[Method, Mapping[int, str]],
 ) -> Iterator[Check]:
     """Methods that failed; methods and networks that vanished or are new, each told once."""
-    before, after = _networks(old), _networks(new)
     failures = {
         Key(suite, task, dataset, arch, method, "", "", ""): _failure(seeds)
         for (suite, task, dataset, arch, method), seeds in failed.items()
     }
-    for key in sorted(before | after | failures.keys()):
+    # What is there but could not be measured has a reason of its own, which its metrics tell.
+    before, after = _networks(old, True), _networks(new, False)
+    known, arrived = _networks(old, False), _networks(new, True)
+    for key in sorted(before | arrived | failures.keys()):
         method = key._replace(variant="")
         if key in failures:
             # Of a method that the reference does not know, nothing got worse.
-            known = key in before
-            yield Check(key, FAILED if known else NEW, reason=failures[key])
-        elif key not in after and (key == method or method in after):
+            yield Check(key, FAILED if key in known else NEW, reason=failures[key])
+        elif key in before and key not in after and (key == method or method in after):
             yield Check(key, VANISHED, reason="the reference has it, and these results do not")
-        elif key not in before and (key == method or method in before):
+        elif key in arrived and key not in known and (key == method or method in known):
             yield Check(key, NEW, reason="the reference does not have it")
 
 

@@ -17,10 +17,12 @@ USER_ERROR = 2
 VERBS = {
     "check-method": "benchmarks.cli.check_method:check_method",
     "compare": "benchmarks.cli.compare:compare",
+    "explain": "benchmarks.cli.explain:explain",
     "gate": "benchmarks.cli.gate:gate",
     "list": "benchmarks.cli.list:list_known",
     "report": "benchmarks.cli.report:report",
     "reproduce": "benchmarks.cli.reproduce:reproduce",
+    "rerun": "benchmarks.cli.rerun:rerun",
     "run": "benchmarks.cli.run:run",
     "show": "benchmarks.cli.show:show",
     "table": "benchmarks.cli.table:table",

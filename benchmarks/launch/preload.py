@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks.suite import suite_files
@@ -35,6 +36,13 @@ def preload_for(suite: str) -> tuple[str, ...]:
     text = ""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         text = suite_files().get(suite, Path(suite)).read_text(encoding="utf-8")
-    named = [e for e in TASKS.entries() if re.search(rf"\bname:\s*{re.escape(e.name)}\b", text)]
-    packages = {entry.module.rpartition(".")[0] for entry in named}
+    names = {entry.name for entry in TASKS.entries()}
+    return preload_for_tasks(
+        [name for name in names if re.search(rf"\bname:\s*{re.escape(name)}\b", text)]
+    )
+
+
+def preload_for_tasks(names: Collection[str]) -> tuple[str, ...]:
+    """The modules for tasks by name."""
+    packages = {entry.module.rpartition(".")[0] for entry in TASKS.entries() if entry.name in names}
     return (*PRELOAD, *(f"{package}.preload" for package in sorted(packages) if package))

@@ -153,6 +153,16 @@ def plan_suite(
     ]
 
 
+def plan_run(server: ForkServer, spec: Mapping[str, Any]) -> Job:
+    """Check, name and estimate one run by its specification, in a process of its own.
+
+    Raises:
+        UserError: it cannot work; nothing has been trained.
+    """
+    (planned,) = _checked(server, _plan, [dict(spec)], frozenset())
+    return Job(planned)
+
+
 def recorded_plan(suite: Suite, jobs: Iterable[Job]) -> Plan:
     """The plan as the results directory keeps it."""
     runs = tuple(PlannedRun(job.run_id, job.label, job.seed, job.baseline) for job in jobs)

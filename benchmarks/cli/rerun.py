@@ -1,0 +1,203 @@
+"""``depthbench rerun``: repeat a run from its manifest and say whether the numbers agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from benchmarks.cli.run import INTERRUPTED, display
+from benchmarks.explain.agreement import compare_runs
+from benchmarks.explain.origin import Change, changes, id_holds, repeats_exactly
+from benchmarks.explain.subject import Point, read_curve
+from benchmarks.explain.verdict import DIFFER, verdict, verdict_lines
+from benchmarks.launch.local import ForkServer
+from benchmarks.launch.preload import preload_for_tasks
+from benchmarks.launch.suite_run import Job, SuiteRun, plan_run
+from benchmarks.launch.timing import duration
+from benchmarks.records import Row
+from benchmarks.run_folder import find_run, finished_manifest
+from benchmarks.store import FINISHED, Plan, PlannedRun, Store, read_rows
+from tasks.errors import UserError
+
+DEFAULT = Path("results") / "reruns"
+
+
+@dataclass(frozen=True)
+class Original:
+    """The run to repeat, and what is wrong with its files."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    rows: list[Row]
+    curve: list[Point]
+    doubts: list[str]
+
+
+def rerun(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run's folder, RESULTS/runs/RUN_ID, or RESULTS/ and the beginning of its id."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the repetition; default results/reruns/RUN_ID."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N, in place of the run's.")
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Points that metrics in % may differ by where code, versions or device changed.",
+        ),
+    ] = 1.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of text.")
+    ] = False,
+) -> None:
+    """Repeat a finished run in a new folder and compare the two, number by number.
+
+    Parameters and operations must be equal; accuracy must be equal bit by bit where code, data,
+    versions and device are those of the run; time, energy and memory are shown as ratios. Exits
+    with 0 if the runs agree, 1 if they differ, 2 if the run cannot be repeated.
+
+    Example: depthbench rerun results/published/quickstart/digits-end_to_end-s0
+    """
+    original = read_original(run)
+    messages = Console(stderr=True) if as_json else Console()
+    spec = dict(original.manifest["spec"])
+    if device is not None:
+        spec["device"] = device
+    try:
+        with ForkServer(preload_for_tasks([str(spec.get("task"))])) as server:
+            with messages.status("checking the run"):
+                job = plan_run(server, spec)
+            changed = changes(original.manifest.get("fingerprint") or {}, planned_print(job))
+            store = place(original, job, out)
+            tell(messages, job, changed, original.doubts, store)
+            with store.lock():
+                carry_out(server, job, store, original, messages)
+    except KeyboardInterrupt:
+        typer.echo("stopped: the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    found = judge(original, store.run_dir(job.run_id), changed, tolerance)
+    if as_json:
+        places = {"run": str(original.folder), "rerun": str(store.run_dir(job.run_id))}
+        print(json.dumps({**places, **found}, indent=2))
+    else:
+        print("\n".join(verdict_lines(found)))
+    raise typer.Exit(int(found["verdict"] == DIFFER))
+
+
+def read_original(told: str) -> Original:
+    """The run to repeat.
+
+    Rows or a manifest that were changed do not stop the repetition: it shows what was changed.
+
+    Raises:
+        UserError: no run is meant, it is not finished, or its files cannot be read at all.
+    """
+    folder = find_run(told)
+    manifest = finished_manifest(folder)
+    if not isinstance(manifest["spec"], dict):
+        raise UserError(f"{folder / 'manifest.json'} is damaged: its spec is no mapping")
+    rows = read_rows(folder / "rows.csv")
+    doubts = []
+    try:
+        read_rows(folder / "rows.csv", manifest.get("rows_sha256", ""))
+    except UserError:
+        doubts.append("the run's rows.csv is not the file that the run wrote")
+    if id_holds(manifest) is False:
+        doubts.append("the run's manifest is not the one that its id was made from")
+    return Original(folder, manifest, rows, read_curve(folder / "curve.csv") or [], doubts)
+
+
+def planned_print(job: Job) -> dict[str, Any]:
+    """The fingerprint of the repetition, in the types that a manifest gives back."""
+    now: dict[str, Any] = json.loads(json.dumps(job.planned["fingerprint"], default=str))
+    return now
+
+
+def place(original: Original, job: Job, out: Path | None) -> Store:
+    """The results directory of the repetition: a new one, or one that it was stopped in.
+
+    Raises:
+        UserError: ``out`` has other results, or this very repetition.
+    """
+    name = original.folder.absolute().name
+    if out is None:
+        number, store = 1, Store(DEFAULT / name)
+        while store.path.exists() and store.state(job.run_id) == FINISHED:
+            number += 1
+            store = Store(DEFAULT / f"{name}-{number}")
+        return store
+    store = Store(out)
+    plan = store.plan()
+    if plan is not None and plan.suite != plan_name(original):
+        raise UserError(f"{out} holds results of '{plan.suite}': name a new folder with --out")
+    if store.state(job.run_id) == FINISHED:
+        raise UserError(
+            f"{out} holds a repetition of this run already: name a new folder with --out"
+        )
+    return store
+
+
+def plan_name(original: Original) -> str:
+    """What the results directory of a repetition calls its suite."""
+    return f"rerun of {original.manifest.get('run_id') or original.folder.absolute().name}"
+
+
+def tell(
+    messages: Console, job: Job, changed: list[Change], doubts: list[str], store: Store
+) -> None:
+    """Say before training what is not as it was, how long it may take, and where it goes."""
+    lines = [f"changed since the run: {change}" for change in changed]
+    lines += [f"note: {doubt}" for doubt in doubts]
+    if not changed:
+        lines.append("code, data, versions and device are those of the run")
+    lines.append(f"repeating it in {store.path}, about {duration(job.seconds)} of training")
+    for line in lines:
+        messages.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def carry_out(
+    server: ForkServer, job: Job, store: Store, original: Original, messages: Console
+) -> None:
+    """Train the repetition.
+
+    Raises:
+        UserError: it failed.
+    """
+    spec = job.planned["spec"]
+    runs = (PlannedRun(job.run_id, job.label, job.seed),)
+    name = plan_name(original)
+    plan = Plan(name, spec["profile"], name, spec["budget"], runs)
+    driver = SuiteRun([job], plan, store, server, publish=lambda folder: None)
+    with display(driver, messages) as shown:
+        driver.run(shown)
+    for outcome in driver.failures():
+        raise UserError(f"the repetition failed: {outcome.reason}; its log is {outcome.log}")
+
+
+def judge(original: Original, folder: Path, changed: list[Change], points: float) -> dict[str, Any]:
+    """Compare the run with its finished repetition."""
+    manifest = finished_manifest(folder)
+    repeated = read_rows(folder / "rows.csv", manifest["rows_sha256"])
+    exactly = not changed and repeats_exactly(original.manifest) and repeats_exactly(manifest)
+    compared = compare_runs(
+        (original.rows, original.curve),
+        (repeated, read_curve(folder / "curve.csv") or []),
+        exactly,
+        points,
+        watched=bool({"seconds", "joules"} & set(original.manifest["spec"].get("budget") or {})),
+    )
+    return verdict(compared, changed, original.doubts, exactly, points)

@@ -1,0 +1,105 @@
+"""What a run was made of, beside what it would be made of now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.identity import spec_digest
+from benchmarks.spec import RunSpec
+from tasks.errors import UserError
+
+CODE, DATA, VERSIONS, DEVICE = "code", "data", "versions", "device"
+_CODE = {
+    "method": "the code of the method",
+    "tasks": "the code of the tasks",
+    "harness": "the code that trains and measures",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that decides numbers and is no longer what it was.
+
+    Attributes:
+        kind: ``code``, ``data``, ``versions`` or ``device``.
+        what: in words.
+        before: of the run; None where its manifest does not tell.
+        now: of the repetition.
+    """
+
+    kind: str
+    what: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        if self.kind in (CODE, DATA):
+            return f"{self.what} changed"
+        return f"{self.what} {_told(self.before)} -> {_told(self.now)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """A mapping that JSON can hold."""
+        return {"kind": self.kind, "what": self.what, "before": self.before, "now": self.now}
+
+
+def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """What differs between two fingerprints that have both been JSON: code first, device last."""
+    found = []
+    for part, before, after in _pairs(recorded, now, CODE):
+        found.append(Change(CODE, _CODE.get(part, f"the code of the {part}"), before, after))
+    for part, before, after in _pairs(recorded, now, DATA):
+        found.append(Change(DATA, f"{part} of the data", before, after))
+    for part, before, after in _pairs(recorded, now, VERSIONS):
+        found.append(Change(VERSIONS, part, before, after))
+    for key in ("device", "threads"):
+        if recorded.get(key) != now.get(key):
+            found.append(Change(DEVICE, key, recorded.get(key), now.get(key)))
+    return found
+
+
+def id_holds(manifest: Mapping[str, Any]) -> bool | None:
+    """Whether the run's id follows from its manifest; a manifest that was changed gives another.
+
+    None where that cannot be told: the id has no digest, or the code of a method file, which is
+    hashed into it, is not what it was.
+    """
+    spec, fingerprint = manifest.get("spec"), manifest.get("fingerprint")
+    digest = str(manifest.get("run_id", "")).rpartition("-")[2]
+    if not isinstance(spec, dict) or not isinstance(fingerprint, dict) or len(digest) != 12:
+        return None
+    try:
+        # A spec may have been written with its defaults left out.
+        for told in (spec, RunSpec.from_dict(spec).to_dict()):
+            if spec_digest(told, fingerprint) == digest:
+                return True
+    except (UserError, TypeError, ValueError, AttributeError):
+        return None if spec.get("method_file") else False
+    return None if spec.get("method_file") else False
+
+
+def repeats_exactly(manifest: Mapping[str, Any]) -> bool:
+    """Whether the same origin gives the same accuracy bit by bit.
+
+    It does on a CPU. A GPU adds in no fixed order, and a budget in seconds or joules ends at
+    another batch each time.
+    """
+    device, spec = manifest.get("device"), manifest.get("spec")
+    budget = spec.get("budget") if isinstance(spec, Mapping) else None
+    watched = isinstance(budget, Mapping) and ({"seconds", "joules"} & set(budget))
+    return isinstance(device, Mapping) and device.get("type") == "cpu" and not watched
+
+
+def _pairs(
+    recorded: Mapping[str, Any], now: Mapping[str, Any], key: str
+) -> list[tuple[str, Any, Any]]:
+    before, after = recorded.get(key), now.get(key)
+    before = before if isinstance(before, Mapping) else {}
+    after = after if isinstance(after, Mapping) else {}
+    names = dict.fromkeys([*before, *after])
+    return [(n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)]
+
+
+def _told(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,166 @@
+"""The verdict on a repetition, as a mapping and as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.explain.agreement import (
+    COUNTED,
+    MEASURED,
+    SEEDED,
+    USUAL,
+    Compared,
+    disagreements,
+)
+from benchmarks.explain.origin import Change
+from benchmarks.explain.plot import number
+
+AGREE, DIFFER = "agree", "differ"
+_SHOWN = 8
+
+
+def verdict(
+    compared: Sequence[Compared],
+    changed: Sequence[Change],
+    doubts: Sequence[str],
+    exactly: bool,
+    points: float,
+) -> dict[str, Any]:
+    """What came of a repetition.
+
+    Args:
+        compared: of :func:`benchmarks.explain.agreement.compare_runs`.
+        changed: what the repetition was made of that the run was not.
+        doubts: what is wrong with the run's own files, a sentence each; any makes it differ.
+        exactly: whether bit by bit equality was asked for.
+        points: the tolerance in % where it was not.
+    """
+    wrong = disagreements(compared)
+    kinds = {kind: [each for each in compared if each.kind == kind] for kind in (COUNTED, SEEDED)}
+    numbers = {
+        kind: {"equal": sum(each.equal for each in found), "of": len(found)}
+        for kind, found in kinds.items()
+    }
+    return {
+        "verdict": DIFFER if wrong or doubts else AGREE,
+        "sentence": _sentence(numbers, wrong, changed, doubts, exactly, points),
+        "bit_by_bit": exactly,
+        "tolerance_points": points,
+        "changed": [{**change.as_dict(), "told": str(change)} for change in changed],
+        "doubts": list(doubts),
+        **numbers,
+        "differing": [each.as_dict() for each in wrong],
+        "unequal": [each.as_dict() for found in kinds.values() for each in found if not each.equal],
+        "measured": _measured(compared),
+    }
+
+
+def verdict_lines(told: Mapping[str, Any]) -> list[str]:
+    """The verdict as lines: counts, differences, ratios, and the sentence last."""
+    lines = []
+    for kind, words in (
+        (COUNTED, "counted (parameters, operations), must be equal"),
+        (SEEDED, "seeded (accuracy, curve), " + _asked(told)),
+    ):
+        lines.append(f"{words}: {told[kind]['equal']} of {told[kind]['of']} are equal")
+    shown = told["differing"] or told["unequal"]
+    for each in shown[:_SHOWN]:
+        lines.append(f"  {_line(each)}")
+    if len(shown) > _SHOWN:
+        lines.append(f"  and {len(shown) - _SHOWN} more, see --json")
+    lines.append("measured, for information, as repetition / run:")
+    for group in told["measured"]:
+        out = group["of"] - group["within"]
+        lines.append(
+            f"  {group['kind']}: {number(group['ratio'])} in the geometric mean, "
+            f"{number(group['lowest'])} to {number(group['highest'])}; "
+            + (f"{out} of {group['of']} differ" if out else f"none of {group['of']} differs")
+            + f" by more than {group['tolerance']:.0%}"
+        )
+    if not told["measured"]:
+        lines.append("  nothing was measured in both")
+    return [*lines, told["sentence"]]
+
+
+def _asked(told: Mapping[str, Any]) -> str:
+    if told["bit_by_bit"]:
+        return "must be equal bit by bit"
+    return f"metrics in % may differ by {told['tolerance_points']:g}"
+
+
+def _sentence(
+    numbers: Mapping[str, Mapping[str, int]],
+    wrong: Sequence[Compared],
+    changed: Sequence[Change],
+    doubts: Sequence[str],
+    exactly: bool,
+    points: float,
+) -> str:
+    if doubts:
+        return f"The run and its repetition differ: {'; '.join(doubts)}."
+    because = ""
+    if changed:
+        kinds = list(dict.fromkeys(change.kind for change in changed))
+        because = f" ({', '.join(kinds)} changed)"
+    if wrong:
+        first = _line(wrong[0].as_dict())
+        rest = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        whose = (
+            " though code, data, versions and device are the same: training is not deterministic "
+            "here, or the run's numbers were changed"
+            if exactly
+            else because
+        )
+        return f"The run and its repetition differ in {first}{rest}{whose}."
+    if exactly or numbers[SEEDED]["equal"] == numbers[SEEDED]["of"]:
+        return f"The run and its repetition agree bit by bit{because}."
+    return (
+        f"The run and its repetition agree within {points:g} points{because}: the same bits are "
+        "not to be expected."
+    )
+
+
+def _measured(compared: Sequence[Compared]) -> list[dict[str, Any]]:
+    """Ratios of what was measured in both, by what it is."""
+    groups: dict[str, list[tuple[Compared, float]]] = {}
+    for each in compared:
+        ratio = each.ratio
+        if each.kind == MEASURED and ratio is not None and ratio > 0:
+            groups.setdefault(_group(each.unit), []).append((each, ratio))
+    found = []
+    for kind, pairs in groups.items():
+        ratios = [ratio for _, ratio in pairs]
+        found.append(
+            {
+                "kind": kind,
+                "ratio": math.exp(math.fsum(map(math.log, ratios)) / len(ratios)),
+                "lowest": min(ratios),
+                "highest": max(ratios),
+                "within": sum(each.agrees for each, _ in pairs),
+                "of": len(pairs),
+                "tolerance": USUAL.get(pairs[0][0].unit, USUAL[""]),
+                "numbers": [{**each.as_dict(), "ratio": ratio} for each, ratio in pairs],
+            }
+        )
+    return found
+
+
+def _group(unit: str) -> str:
+    names = {"s": "times", "B": "memory", "J": "energy", "J/image": "energy", "images/s": "speed"}
+    return names.get(unit, f"values in {unit}" if unit else "other values")
+
+
+def _line(each: Mapping[str, Any]) -> str:
+    where = ", ".join(filter(None, [each["phase"], each["variant"]]))
+    name = f"{each['metric']} ({where})"
+    if each["only"]:
+        has = "the run" if each["only"] == "before" else "the repetition"
+        return f"{name}, which only {has} has"
+    before, after = (_value(each[key]) for key in ("before", "after"))
+    return f"{name}: {before} -> {after}"
+
+
+def _value(value: float | None) -> str:
+    return "none" if value is None else repr(value)

@@ -13,7 +13,7 @@ from benchmarks.launch.suite_run import Job
 from benchmarks.launch.timing import duration
 from benchmarks.reproduce.planning import Item, Reproduction
 from benchmarks.reproduce.report import heading
-from benchmarks.reproduce.routes import Counted, Excluded
+from benchmarks.reproduce.routes import PAPER, Counted, Excluded, Trained
 from benchmarks.store import FINISHED, RUNNING, Store
 from benchmarks.verify.cautions import NOT_RUN
 
@@ -43,6 +43,11 @@ def not_run(item: Item) -> tuple[str, str] | None:
     if isinstance(item.route, Excluded):
         return item.route.verdict, item.route.reason
     return (NOT_RUN, item.missing) if item.missing else None
+
+
+def never_comparable(item: Item) -> str:
+    """What keeps a claim from a verdict however long its runs are; empty where nothing does."""
+    return "; ".join(item.route.changes) if item.jobs and isinstance(item.route, Trained) else ""
 
 
 def plan_document(reproduction: Reproduction, store: Store) -> dict[str, Any]:
@@ -82,6 +87,7 @@ def _claim(item: Item) -> dict[str, Any]:
         **item.claim.as_dict(),
         "verdict": verdict,
         "reason": reason,
+        "never_comparable": never_comparable(item) or None,
         "runs": [job.run_id for job in item.jobs],
     }
 
@@ -111,6 +117,13 @@ def print_plan(reproduction: Reproduction, store: Store) -> None:
     counted = sum(isinstance(item.route, Counted) for item in reproduction.items)
     if counted:
         console.print(Text(f"{counted} claims are computed without a run (depthbench verify)"))
+    profile = reproduction.setting.profile
+    if profile != PAPER:
+        console.print(Text(f"the profile {profile} gives no verdict on what is trained"))
+    else:
+        told = Counter(filter(None, map(never_comparable, reproduction.items)))
+        for why, count in told.items():
+            console.print(Text(f"{count} will be run and not be comparable: {why}"))
     reasons = Counter(filter(None, map(not_run, reproduction.items)))
     for (verdict, reason), count in reasons.items():
         console.print(Text(f"{count} {verdict}: {reason}"))

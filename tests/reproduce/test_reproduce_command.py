@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.launch.server import resolve
 from benchmarks.reproduce.judging import judge_items
-from benchmarks.reproduce.plan_report import plan_document
+from benchmarks.reproduce.plan_report import plan_document, print_plan
 from benchmarks.reproduce.planning import Reproduction, plan_reproduction
 from benchmarks.reproduce.report import markdown
 from benchmarks.reproduce.results import ReproductionStore
@@ -133,6 +133,20 @@ def test_what_a_method_refuses_concerns_its_own_rows_alone(
     assert (len(single.jobs), len(conflict.jobs), mixed.jobs) == (2, 2, ())
     assert "max_params=1,000 is below the minimum" in mixed.missing
     assert [job.seed for job in made.jobs] == [0, 0, 1, 1]  # first seeds first
+
+
+def test_a_plan_tells_what_no_run_can_settle(
+    empty_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, _ = planned("mind", "fpi_iterations", profile="smoke")
+    store = ReproductionStore(tmp_path / "results")
+    for claim in plan_document(made, store)["claims"]:
+        assert "the paper's network is not known" in claim["never_comparable"]
+    print_plan(made, store)
+    assert "the profile smoke gives no verdict" in capsys.readouterr().out
+    made.setting = Setting("paper")
+    print_plan(made, store)
+    assert "3 will be run and not be comparable: " in capsys.readouterr().out
 
 
 def test_a_plan_tells_the_claims_without_a_run(empty_root: Path, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from benchmarks.training.optim import optim_wrapper_config
 from tasks.errors import UserError
 
 SMALL_BATCH = 4
-"""Images in the step whose operations are counted: two would do, norms need more than one."""
+"""Images in the step whose operations are counted, or all of a smaller data set: two would do,
+norms need more than one."""
 
 
 def training_costs(built: Built, model: BaseModel) -> list[Measurement]:
@@ -39,20 +40,28 @@ def training_costs(built: Built, model: BaseModel) -> list[Measurement]:
         Measurement("params_trainable", count.trainable),
     ]
     try:
-        step = one_step(built, model, SMALL_BATCH)[0]
-        found.append(Measurement("train_flops", count_train_flops(step, SMALL_BATCH)))
+        batch = first_batch(built, SMALL_BATCH)
+        step = one_step(built, model, batch)[0]
+        found.append(Measurement("train_flops", count_train_flops(step, len(batch["inputs"]))))
     except UserError as error:
         found.append(Measurement("train_flops", None, str(error)))
-    step, copied, optimizer = one_step(built, model, built.recipe.batch_size)
+    batch = first_batch(built, built.recipe.batch_size)
+    step, copied, optimizer = one_step(built, model, batch)
     return found + explain_peak(copied, step, optimizer)
 
 
-def one_step(built: Built, model: BaseModel, batch_size: int) -> tuple[Any, BaseModel, Any]:
+def first_batch(built: Built, batch_size: int) -> dict[str, Any]:
+    """The first training batch of a run."""
+    return next(iter(built.task.batches(batch_size, built.spec.seed, built.device).epoch(0)))
+
+
+def one_step(
+    built: Built, model: BaseModel, batch: dict[str, Any]
+) -> tuple[Callable[[], None], BaseModel, Any]:
     """A function that makes one real training step, the copy that it steps, its optimizer."""
     copied = copy.deepcopy(model).train()
     config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
     wrapper = build_optim_wrapper(copied, config)
-    batch = next(iter(built.task.batches(batch_size, built.spec.seed, built.device).epoch(0)))
 
     def step() -> None:
         built.method.train_step(copied, batch, wrapper)

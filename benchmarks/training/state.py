@@ -35,10 +35,13 @@ class PhaseState:
         self.best_value = self.best_epoch = self.best_weights = None
 
     def add(self, phase: str, point: dict[str, Any], headline: str, model: nn.Module) -> None:
-        """Add a validation to the curve and copy the weights if they are the best so far."""
+        """Add a validation to the curve and copy the weights if they are the best so far.
+
+        A validation without the headline metric (None) is never the best.
+        """
         self.curve.append({"phase": phase, **point})
         value = point[headline]
-        if self.best_value is None or value > self.best_value:
+        if value is not None and (self.best_value is None or value > self.best_value):
             self.best_value, self.best_epoch = value, point["epoch"]
             self.best_weights = copy_weights(model)
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from training.training_helpers import digits, session
 
 from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
+from benchmarks.training.state import PhaseState
 from methods.base import Method, Phase
 from tasks.errors import UserError
 
@@ -139,3 +140,11 @@ def test_a_phase_cannot_change_what_is_set_up_once(tmp_path, field):
 
     with pytest.raises(UserError, match=f"phase 'fine_tune' changes {field}, .*suite's recipe"):
         session(tmp_path, Changing(), 3).run()
+
+
+def test_a_validation_without_the_headline_metric_is_never_the_best():
+    state, model = PhaseState(), torch.nn.Linear(1, 1)
+    for epoch, value in enumerate([None, 3.0, None, 2.0], 1):
+        state.add("train", {"epoch": epoch, "box_ap": value}, "box_ap", model)
+    assert (state.best_value, state.best_epoch) == (3.0, 2)
+    assert len(state.curve) == 4

@@ -26,7 +26,7 @@ def train_flops(images: int) -> float:
         method="end_to_end",
         method_options={},
         seed=0,
-        budget=Budget(1, "steps"),
+        budget=Budget({"steps": 1}),
         device="cpu",
         threads=1,
     )

@@ -79,6 +79,15 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     assert "name a folder that 'depthbench run' has written to" in nowhere
 
 
+def test_the_reference_of_the_checkout_is_that_of_the_published_quickstart(tmp_path: Path) -> None:
+    file = tmp_path / "main.csv"
+    depthbench("gate", PUBLISHED / "quickstart", "--against", file, "--write")
+    assert file.read_bytes() == (ROOT / "results" / "main.csv").read_bytes(), (
+        "write it with: depthbench gate results/published/quickstart --against results/main.csv "
+        "--write"
+    )
+
+
 @pytest.mark.parametrize("verb", ["compare", "gate"])
 def test_help_has_an_example(verb: str) -> None:
     assert f"Example: depthbench {verb} results/quickstart" in depthbench(verb, "--help").stdout

@@ -81,7 +81,7 @@ def warnings(run: Subject, balances: Sequence[Balance]) -> list[str]:
         found.append("the code had changes that are in no commit")
     for balance in balances:
         if balance.verdict == MISSES:
-            found.append(f"{balance.title}: the sum does not hold ({balance.why})")
+            found.append(f"{balance.title}: the sum misses {balance.whole_name} ({balance.why})")
     gpu = run.part("meters", "gpu")
     notes, throttled = gpu.get("notes"), gpu.get("throttle_reasons")
     found += [str(note) for note in notes] if isinstance(notes, list) else []

@@ -12,6 +12,9 @@ from benchmarks.explain.plot import number
 _SCALES = {"B": ("MiB", 2.0**20)}
 _BAR = 16
 _NAME = 34
+"""Characters of a part's name, where the line is wide enough."""
+_NUMBERS = 26
+"""Characters of its amount and share, with the indents."""
 
 
 def sum_lines(balances: Sequence[Mapping[str, Any]], width: int, plain: bool) -> list[str]:
@@ -33,18 +36,19 @@ def _block(balance: Mapping[str, Any], width: int, plain: bool) -> list[str]:
         whole = f"{balance['whole_name']} {number(of / scale)} {unit}"
         return [f"{balance['title']}: {part}; {rest}; OK: fits into {whole}"]
     lines = [f"{balance['title']}:"]
+    names = max(10, min(_NAME, width - _NUMBERS))
     for part in balance["parts"]:
         if part["value"] is None:
             lines.append(f"  {part['name']}: not measured ({part['note']})")
             continue
         share = part["value"] / of if of else 0.0
-        bar = _bar(share, plain) if width >= 72 else ""
+        bar = _bar(share, plain) if width >= names + _NUMBERS + _BAR else ""
         amount = f"{number(part['value'] / scale)} {unit}"
-        if len(part["name"]) > _NAME:
-            lines.append(f"  {part['name']}")
-            lines.append(f"  {'':<{_NAME}}{amount:>14} {share:>7.1%}  {bar}".rstrip())
-        else:
-            lines.append(f"  {part['name']:<{_NAME}}{amount:>14} {share:>7.1%}  {bar}".rstrip())
+        name = part["name"]
+        if len(name) > names:
+            lines.append(f"  {name}")
+            name = ""
+        lines.append(f"  {name:<{names}}{amount:>14} {share:>7.1%}  {bar}".rstrip())
     lines.append(f"  {_verdict(balance, unit, scale)}")
     return lines
 
@@ -67,11 +71,11 @@ def _verdict(balance: Mapping[str, Any], unit: str, scale: float) -> str:
 
 
 def _small(value: float) -> str:
-    """One significant digit, rounded up: an error is never told smaller than it is."""
-    if value == 0:
-        return "0"
+    """Rounding errors to one digit, rounded up; all else as other numbers."""
+    if value == 0 or value >= 1e-3:
+        return number(value)
     power = 10.0 ** math.floor(math.log10(value))
-    return f"{math.ceil(value / power - 1e-9) * power:.3g}"
+    return f"{math.ceil(value / power - 1e-9) * power:.1g}"
 
 
 def _bar(share: float, plain: bool) -> str:

@@ -1,0 +1,276 @@
+"""Run folders as they are found: published, unfinished, failed, damaged."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from explain.made_runs import Made
+
+import benchmarks.training.session as training_session
+from benchmarks.conformance.subject import contained
+from benchmarks.explain.balance import MISSES
+from benchmarks.explain.checkpoint import read_progress
+from benchmarks.explain.document import explanation
+from benchmarks.explain.subject import read_curve, read_subject
+from benchmarks.explain.text import NARROWEST, explain_text
+from benchmarks.planning import plan_runs
+from benchmarks.run import execute
+from benchmarks.store import write_failed_run
+from tasks.errors import UserError
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
+FOLDERS = sorted(path.parent for path in PUBLISHED.glob("*/runs/*/manifest.json"))
+SPEC: dict[str, Any] = {
+    "suite": "tiny",
+    "profile": "smoke",
+    "task": "classification",
+    "task_options": {"dataset": "digits", "arch": {"name": "cifar_resnet14", "width": 8}},
+    "method": "end_to_end",
+    "method_options": {},
+    "seed": 0,
+    "budget": {"epochs": 2},
+    "device": "cpu",
+    "threads": 1,
+}
+
+
+class Stopped(Exception):
+    """Ends a run where a kill would."""
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was ended in its second epoch, after a checkpoint in its midst."""
+    results = tmp_path_factory.mktemp("results")
+    saves = 0
+
+    def report(event: dict[str, Any]) -> None:
+        nonlocal saves
+        if event["event"] == "progress" and event["step"] > 42:
+            saves += 1
+            if saves > 2:
+                raise Stopped
+
+    hook = training_session.CheckpointHook
+    progress = training_session.ProgressHook
+    with contained(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_session, "CheckpointHook", partial(hook, first=0.0, longest=0.0))
+        patch.setattr(training_session, "ProgressHook", partial(progress, interval=0.0))
+        (planned,) = plan_runs([SPEC], lambda event: None)
+        folder = results / "runs" / planned["run_id"]
+        with pytest.raises(Stopped):
+            execute(planned, str(folder), report)
+    return folder
+
+
+@pytest.fixture
+def broken(stopped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "results" / "runs" / stopped.name))
+
+
+def test_every_published_run_is_explained_and_its_sums_hold() -> None:
+    assert len(FOLDERS) > 20
+    for folder in FOLDERS:
+        document = explanation(read_subject(folder))
+        json.dumps(document, allow_nan=False)
+        sums = [each for kind in ("time", "energy", "memory") for each in document[kind]]
+        assert sums
+        assert not [each["title"] for each in sums if each["verdict"] == MISSES], folder
+        assert document["id_holds"] is True
+        for width in (20, 80, 132):
+            limit = max(width, NARROWEST)
+            text = explain_text(document, width, plain=True)
+            text.encode("ascii")
+            for line in text.splitlines():
+                one_word = max(map(len, line.split()), default=0) > limit - 16
+                assert len(line) <= limit or "depthbench r" in line or one_word
+
+
+def test_last_and_best_are_those_of_the_rows() -> None:
+    folder = next(f for f in FOLDERS if f.name.startswith("digits-depth_matched-s0"))
+    document = explanation(read_subject(folder))
+    top = document["quality"]["values"]["full"]["top1"]
+    assert top["test"] == 98.35164835164835
+    assert top["test_best"] == 98.07692307692307
+    assert (document["quality"]["last_epoch"], document["quality"]["best_epoch"]) == (4, 3)
+    text = explain_text(document, 100)
+    assert "last 100 (epoch 4), best 100 (epoch 3)" in text
+    assert "depthbench run quickstart" in text
+    assert f"depthbench rerun {folder}" in text
+
+
+def test_an_unfinished_run_is_told_up_to_its_checkpoint(stopped: Path) -> None:
+    document = explanation(read_subject(stopped))
+    saved = torch.load(stopped / "checkpoints" / "latest.pth", weights_only=True)
+    standing = document["standing"]
+    assert document["state"] == "running"
+    assert standing["under_way"] is False
+    assert standing["checkpoint"]["step"] == saved["meta"]["iter"] >= 42
+    assert standing["checkpoint"]["phase"] == "train"
+    assert standing["checkpoint"]["seconds"] == saved["meters"]["clock"]["seconds"]
+    assert document["curve"]["points"] == saved["depthbench"]["curve"]
+    assert document["quality"]["headline"] == "top1"
+    assert [segment["interrupted"] for segment in document["segments"]] == [True]
+    text = explain_text(document, 100)
+    assert "not finished" in text
+    assert f"batch {saved['meta']['iter']} of phase train" in text
+    assert f"depthbench run SUITE.yaml --results {stopped.parents[1]}" in text
+    assert "training loss" in text
+
+
+def test_a_checkpoint_of_a_finished_phase_is_read_as_torch_reads_it(
+    stopped: Path, tmp_path: Path
+) -> None:
+    saved = torch.load(stopped / "checkpoints" / "latest.pth", weights_only=True)
+    saved["phase_done"] = True
+    saved["depthbench"]["finished"] = [{"name": "train", "steps": 80, "curve": []}]
+    saved["depthbench"]["kept"] = {"train": dict(saved["state_dict"])}
+    torch.save(saved, tmp_path / "latest.pth")
+    progress = read_progress(tmp_path / "latest.pth")
+    assert progress is not None
+    assert (progress.phase, progress.step, progress.ended) == ("train", 80, True)
+    assert progress.finished == (("train", 80),)
+    assert read_progress(tmp_path / "absent.pth") is None
+
+
+def test_a_checkpoint_runs_no_code_that_it_names(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "touched",))
+
+    content = {"depthbench": {"finished": [], "phase": "p", "curve": [], "x": Evil()}}
+    content |= {"meta": {"iter": 3}, "meters": {"clock": {"seconds": {}}}}
+    path = tmp_path / "latest.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("latest/data.pkl", pickle.dumps(content))
+    progress = read_progress(path)
+    assert progress is not None
+    assert (progress.problem, progress.step) == ("", 3)
+    assert not (tmp_path / "touched").exists()
+
+
+def cut(path: Path, share: float = 0.5) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def test_a_cut_checkpoint_is_told_and_nothing_else_is_lost(broken: Path) -> None:
+    cut(broken / "checkpoints" / "latest.pth")
+    document = explanation(read_subject(broken))
+    assert "cut short" in document["standing"]["checkpoint"]["problem"]
+    assert document["curve"]["points"] == []
+    assert "is of no use" in explain_text(document, 300)
+
+
+def test_a_failed_run_says_why_and_how_to_go_on(broken: Path) -> None:
+    (broken / "log.txt").write_text("begins\n" * 20 + "Traceback\nRuntimeError: out of memory\n")
+    manifest = json.loads((broken / "manifest.json").read_text())
+    write_failed_run(broken, [], {**manifest, "reason": "killed by SIGKILL (out of memory?)"})
+    document = explanation(read_subject(broken))
+    assert document["standing"]["reason"] == "killed by SIGKILL (out of memory?)"
+    assert document["standing"]["log"][-1] == "RuntimeError: out of memory"
+    text = explain_text(document, 100)
+    assert "failed: killed by SIGKILL" in text
+    assert "RuntimeError: out of memory" in text
+    assert "go on with it by" in text
+
+
+def test_a_run_that_failed_before_it_began_is_told_from_its_plan(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "digits-end_to_end-s0-0"
+    folder.mkdir(parents=True)
+    planned = {"run_id": folder.name, "label": "end_to_end", "headline": "top1", "spec": SPEC}
+    write_failed_run(folder, [], {**planned, "dataset": "digits", "reason": "no memory"})
+    text = explain_text(explanation(read_subject(folder)), 80)
+    assert "there is no checkpoint" in text
+    assert "no memory" in text
+    assert "digits" in text
+
+
+def test_a_built_in_suite_goes_on_with_the_options_that_it_was_given(
+    broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(broken.parents[2])
+    path = broken / "manifest.json"
+    manifest = json.loads(path.read_text())
+    source = next(f for f in FOLDERS if f.name.startswith("digits-end_to_end-s1-d39"))
+    manifest["spec"] = json.loads((source / "manifest.json").read_text())["spec"]
+    for changes, command in (
+        ({}, "depthbench run quickstart --results results"),
+        (
+            {"device": "cuda:1", "budget": {"seconds": 60.0}, "method_file": "/x y.py"},
+            "depthbench run quickstart --device cuda:1 --budget seconds=60 "
+            "--method-file '/x y.py' --results results",
+        ),
+        # A file that only has the name of a built-in suite.
+        ({"recipe": {"batch_size": 7}}, "depthbench run SUITE.yaml --results results"),
+    ):
+        spoilt = {**manifest, "spec": {**manifest["spec"], **changes}}
+        path.write_text(json.dumps(spoilt))
+        assert explanation(read_subject(broken))["standing"]["command"] == command
+
+
+def change(path: Path, edit: Callable[[str], str]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        file = folder / path
+        file.write_text(edit(file.read_text()))
+
+    return spoil
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a cut manifest": (change(Path("manifest.json"), lambda t: t[:200]), "cut short or damaged"),
+    "another json": (change(Path("manifest.json"), lambda t: "{}"), "names no 'spec'"),
+    "a status": (
+        change(Path("manifest.json"), lambda t: t.replace('"finished"', '"done"')),
+        "status is 'done'",
+    ),
+    "cut rows": (change(Path("rows.csv"), lambda t: t[:-40]), r"rows.csv:\d+: .*cut short|not the"),
+    "cut between rows": (
+        change(Path("rows.csv"), lambda t: t[: t.rindex("\n", 0, -1) + 1]),
+        "not the file that the run wrote",
+    ),
+    "a changed row": (
+        change(Path("rows.csv"), lambda t: t.replace("90.0", "99.0")),
+        "not the file that the run wrote",
+    ),
+    "no rows": (lambda folder: (folder / "rows.csv").unlink(), "cannot read .*rows.csv"),
+    "a cut curve": (change(Path("curve.csv"), lambda t: t[:-3]), "curve.csv:3: .*cut short"),
+    "a cut head": (change(Path("curve.csv"), lambda t: t[:9]), "curve.csv:1: .*cut short"),
+    "a wrong cell": (
+        change(Path("curve.csv"), lambda t: t.replace("0.05", "x")),
+        "curve.csv:2: .*damaged",
+    ),
+    "a short line": (
+        change(Path("curve.csv"), lambda t: t.replace(",0.9\n", "\n")),
+        "curve.csv:2: .*damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_damaged_files_are_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
+    folder = Made().write(tmp_path)
+    spoil, message = BAD[case]
+    spoil(folder)
+    with pytest.raises(UserError, match=message) as error:
+        read_subject(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_curve_without_validations_is_empty_and_an_absent_one_is_none(tmp_path: Path) -> None:
+    (tmp_path / "curve.csv").write_text("\n")
+    assert read_curve(tmp_path / "curve.csv") == []
+    assert read_curve(tmp_path / "absent.csv") is None
+    (tmp_path / "curve.csv").write_text("phase,epoch,step,seconds,top1\ntrain,1,5,1.5,\n")
+    assert read_curve(tmp_path / "curve.csv") == [
+        {"phase": "train", "epoch": 1, "step": 5, "seconds": 1.5, "top1": None}
+    ]

@@ -18,7 +18,13 @@ from benchmarks.store import (
     write_rows,
 )
 
-PHASES = {"train_time": "train", "steps": "train", "mem_peak_resident": "train", "params": "setup"}
+PHASES = {
+    "train_time": "train",
+    "time_to_target": "train",
+    "steps": "train",
+    "mem_peak_resident": "train",
+    "params": "setup",
+}
 NETWORK_METRICS = ("top1", "nll", "params_inference", "macs")
 
 Values = Mapping[str, Mapping[str, Mapping[int, "float | None"]]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.compare.conditions import Placed, conditions_of, require_alike
 from benchmarks.records import Row
-from benchmarks.report.columns import QUALITIES, Column, column_for, default_columns
+from benchmarks.report.columns import QUALITIES, TO_TARGET, Column, column_for, default_columns
 from benchmarks.report.load import Run, read_folder
 from benchmarks.report.summary import Line
 from tasks.errors import UserError
@@ -17,6 +17,7 @@ from tasks.errors import UserError
 USUAL = frozenset(
     (
         *QUALITIES,
+        *TO_TARGET,
         *("params_inference", "macs", "train_time", "mem_activations"),
         *("mem_peak_allocated", "mem_peak_resident", "energy_gpu_counter", "energy_cpu_package"),
     )

@@ -312,3 +312,15 @@ def test_ranks_and_profile_scores_over_two_tasks_are_those_worked_out_by_hand(
     assert overview.mean_ranks == (1.5, 1.5, 3.0)
     # Ratios to the cheapest: plain 2 and 1, ours 1 and 1.5, slow 4 and 5; (4 - ratio) / 3 each.
     assert overview.scores == pytest.approx(((2 / 3 + 1) / 2, (1 + 2.5 / 3) / 2, 0))
+
+
+def test_what_a_target_took_is_compared_unasked_and_misses_are_told(tmp_path: Path) -> None:
+    values = {
+        "plain": {"top1": seeds(90, 92, 95), "time_to_target": seeds(10, 12, 11)},
+        "ours": {"top1": seeds(91, 93, 95), "time_to_target": seeds(5, 6, None)},
+    }
+    (_, target) = compared(tmp_path, values)
+    assert target.column.metric == "time_to_target"
+    assert (target.seeds, target.reasons) == ((0, 1), ("seed 2: no meter",))
+    assert target.ratio is not None
+    assert target.ratio.mean == pytest.approx(0.5)

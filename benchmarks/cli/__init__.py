@@ -20,6 +20,7 @@ VERBS = {
     "explain": "benchmarks.cli.explain:explain",
     "gate": "benchmarks.cli.gate:gate",
     "list": "benchmarks.cli.list:list_known",
+    "publish": "benchmarks.cli.publish:publish",
     "report": "benchmarks.cli.report:report",
     "reproduce": "benchmarks.cli.reproduce:reproduce",
     "rerun": "benchmarks.cli.rerun:rerun",

@@ -1,0 +1,96 @@
+"""A results folder copied to be kept: rows, manifests and curves, no logs or checkpoints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.files import disk_errors
+from benchmarks.report.load import Results, read_folder
+from tasks.errors import UserError
+
+OF_SUITE = ("plan.json", "rows.csv", "reproduction.md", "reproduction.csv")
+OF_RUN = ("manifest.json", "rows.csv", "curve.csv")
+
+
+def copy_results(source: Path, published: Path, name: str = "") -> Path:
+    """Copy the finished and failed runs of a results folder into ``published/NAME``.
+
+    What was there under this name gives way as a whole, and only once the copy is complete.
+
+    Args:
+        source: what ``depthbench run`` or ``depthbench reproduce`` has written.
+        published: the folder of all published results.
+        name: of the new folder; the suite's, or that of ``source`` where there is no plan.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        UserError: ``source`` is damaged or not finished, or the name belongs to another suite.
+    """
+    results = read_folder(source)
+    if results.unfinished or not results.runs:
+        left = results.unfinished or "all"
+        raise UserError(
+            f"{source} has runs that are not finished ({left}): let 'depthbench run' end first"
+        )
+    target = published / (name or (results.suite if results.plan else Path(source).resolve().name))
+    if target.parent != published or target.name.startswith("."):
+        raise UserError(f"'{name}' cannot be a folder's name: choose letters, digits and '-'")
+    _require_same_suite(target, results)
+    new, old = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))
+    with disk_errors(target):
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for file, place in _files(Path(source), results):
+            (new / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, new / place)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def folders_named(results: Results) -> Iterator[str]:
+    """Sentences on folders of this machine that manifests tell, for they become public."""
+    for run in results.runs:
+        spec = (run.manifest or {}).get("spec")
+        for path in dict.fromkeys(_absolute(spec)):
+            yield f"the manifest of {run.run_id} names {path}, a path of this machine"
+
+
+def _absolute(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _absolute(each)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for each in value:
+            yield from _absolute(each)
+    elif isinstance(value, str) and value.startswith(("/", "~")):
+        yield value
+
+
+def _require_same_suite(target: Path, results: Results) -> None:
+    if not (target / "rows.csv").exists():
+        return
+    there = read_folder(target)
+    if there.suite != results.suite:
+        raise UserError(
+            f"{target} holds the suite '{there.suite}', not '{results.suite}': give another --name"
+        )
+
+
+def _files(source: Path, results: Results) -> Iterator[tuple[Path, Path]]:
+    """Files to copy, with their places in the copy."""
+    for name in OF_SUITE:
+        if (source / name).is_file():
+            yield source / name, Path(name)
+    for run in {run.run_id: run for run in results.runs}.values():
+        for name in OF_RUN:
+            if (run.folder / name).is_file():
+                yield run.folder / name, Path("runs", run.run_id, name)

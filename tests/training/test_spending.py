@@ -103,6 +103,20 @@ def test_a_phase_that_stops_leaves_the_rest_to_the_next(tmp_path):
     assert [p.steps for p in state.finished] == [EPOCH, 1 + 40 - (EPOCH - 1)]
 
 
+def test_every_phase_has_its_share_and_a_schedule_of_its_own(tmp_path):
+    phases = [Phase("search", share=0.5), Phase("tune", share=0.25), Phase("train")]
+    method = Paced(Clock(), [1.0], phases)
+    run = tiny_session(tmp_path, method, {"seconds": 80.0}, schedule=SCHEDULES["cosine"])
+    state = run.run()
+    assert [p.steps for p in state.finished] == [41, 21, 21]
+    seen = iter(method.rates.seen)
+    for length in (41, 21, 21):
+        own = [next(seen) for _ in range(length)]
+        assert own[:2] == [0.1, 0.1], "the first step is warm-up and spends nothing"
+        assert own[length // 2 + 1] == pytest.approx(0.05, abs=0.005)
+        assert own[-1] < 0.003
+
+
 def test_nothing_is_left_for_a_phase_after_the_end(tmp_path):
     phases = [Phase("long", epochs=100), Phase("train")]
     method = Paced(Clock(), [1.0], phases)

@@ -83,11 +83,13 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
             flops = 2.0 * counter.macs
         if seconds[0] > 1:
             break
-    if flops is not None and amounts["train_flops"] < flops * built.recipe.accumulate:
-        raise UserError(
-            f"a budget of {built.spec.budget} is less than one optimizer step, which takes "
-            f"{flops * built.recipe.accumulate:.3g}: give a larger budget or a smaller batch"
-        )
+    if flops is not None:
+        step, flops_budget = flops * built.recipe.accumulate, amounts["train_flops"]
+        if flops_budget < step:
+            raise UserError(
+                f"a budget of {Budget({'train_flops': flops_budget})} is less than one optimizer "
+                f"step, which takes {step:.3g}: give a larger budget or a smaller batch"
+            )
     return Trial(min(seconds[1:] or seconds) if measure else None, flops)
 
 

@@ -41,7 +41,7 @@ def learns(subject: Subject) -> Finding:
         return failed(
             seen,
             f"it should reach {ground.learnt:g} %: see that the variants carry the trained "
-            "weights, and statistics of norm layers",
+            "weights, and statistics of norm layers, or give it more epochs",
         )
     return passed(seen)
 

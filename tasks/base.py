@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -137,11 +136,6 @@ class Task(abc.ABC):
         self, model: BaseModel, split: str, device: torch.device
     ) -> Mapping[str, float | Score]:
         """Metrics by name (units as in ``benchmarks.records.METRICS``) on ``val`` or ``test``."""
-
-    def judge(self, model: BaseModel, split: str, device: torch.device) -> float:
-        """The headline metric; nan where the split cannot give it."""
-        value = as_score(self.evaluate(model, split, device)[self.headline]).value
-        return math.nan if value is None else value
 
     @abc.abstractmethod
     def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:

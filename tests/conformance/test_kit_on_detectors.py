@@ -16,6 +16,7 @@ from benchmarks.conformance.report import as_document, as_text
 from benchmarks.conformance.settings import GROUNDS
 from benchmarks.conformance.subject import Subject
 from methods import METHODS, Method
+from tasks.base import as_score
 from tasks.errors import UserError
 
 # Without those that train the full run once more.
@@ -200,7 +201,8 @@ def test_nothing_but_ground_would_not_pass_for_learning(data_root):
 def test_an_untrained_detector_finds_nothing():
     subject = Subject("end_to_end", task="detection")
     built = subject.build()
-    assert built.task.judge(built.task.build_model(), "test", built.device) == 0
+    found = built.task.evaluate(built.task.build_model(), "test", built.device)
+    assert as_score(found["box_ap"]).value == 0
 
 
 def test_a_family_that_the_kit_has_no_ground_for_is_told():

@@ -228,7 +228,7 @@ def test_evaluation_agrees_with_the_predictions_and_leaves_the_model_as_it_was(
     found = task.evaluate(model, "test", CPU)
     assert modes == [module.training for module in model.modules()]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert task.judge(model, "test", CPU) == as_score(found["miou"]).value
+    assert as_score(task.evaluate(model, "test", CPU)["miou"]) == as_score(found["miou"])
 
     model.eval()
     matrix = np.zeros((11, 11), np.int64)
@@ -366,7 +366,7 @@ def train_a_little(task: SegmentationTask) -> None:
     if model.with_auxiliary_head:
         assert losses["aux.loss_ce"] > 0
         assert all(p.grad is not None for p in model.auxiliary_head.parameters())
-    assert 0 <= task.judge(model, "val", CPU) <= 100
+    assert 0 <= as_score(task.evaluate(model, "val", CPU)["miou"]).value <= 100
     with torch.no_grad():
         (scores,) = task.forward(model.eval(), task.example_input(1, CPU))
     assert scores.shape == (1, 11, 48, 48)

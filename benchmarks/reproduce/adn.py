@@ -46,7 +46,8 @@ class Network:
         epochs: of the published recipe.
         recipe: the published one, as changes to the task's.
         subnets: those that any claim is about.
-        stand_in: what a smoke run trains in its place.
+        stand_in: what a smoke run trains in its place...
+        samples: ... and on how many images: what the network needs to learn some digits.
         options: of the task.
         changes: what of the published recipe the project does not have.
     """
@@ -54,11 +55,20 @@ class Network:
     epochs: int
     recipe: Mapping[str, Any]
     subnets: tuple[str, ...]
-    stand_in: str
+    stand_in: str | Mapping[str, Any]
+    samples: int
     options: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
 
 
+_MOBILENET = {
+    "name": "mobilenet_v2",
+    "inverted_residual_setting": [
+        *([1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 3, 1], [6, 64, 4, 2]),
+        *([6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]),
+    ],
+}
+"""MobileNetV2's rows with strides for images of 8x8 pixels."""
 _UNDECAYED = {"norm_decay_mult": 0.0, "bias_decay_mult": 0.0}
 _DEIT = "the published recipe mixes images (mixup, cutmix), which the project does not"
 _VIT = Network(
@@ -71,6 +81,7 @@ _VIT = Network(
     },
     subnets=("super", "FFFT", "TTFF", "TTFT", "base"),
     stand_in="vit_tiny",
+    samples=2_560,
     options={"augment": {"randaugment": True}, "label_smoothing": 0.11},
     changes=(_DEIT, "no moving average of the weights is tested"),
 )
@@ -86,6 +97,7 @@ NETWORKS: Mapping[str, Network] = {
         },
         subnets=("super", "TFFF", "TTFF", "TTTF", "base"),
         stand_in="resnet18_cifar_stem",
+        samples=1_280,
     ),
     "mobilenet_v2": Network(
         epochs=300,
@@ -95,7 +107,8 @@ NETWORKS: Mapping[str, Network] = {
             "schedule": steps_at(0.1, 150 / 300, 225 / 300, 285 / 300),
         },
         subnets=("super", "base"),
-        stand_in="mobilenet_v2",
+        stand_in=_MOBILENET,
+        samples=3_840,
     ),
     "vit_b_16": _VIT,
     "vit_b_32": _VIT,
@@ -109,6 +122,7 @@ NETWORKS: Mapping[str, Network] = {
         },
         subnets=("super", "TFFF", "TTFF", "base"),
         stand_in="swin_t",
+        samples=640,
         options={"augment": {"randaugment": True}, "label_smoothing": 0.1},
         changes=(_DEIT, "stochastic depth is torchvision's 0.2 instead of 0.1"),
     ),
@@ -188,7 +202,7 @@ def _spec(setting: Setting, arch: str, method: str, options: dict[str, Any]) -> 
     budget: dict[str, float] = {"epochs": network.epochs}
     if setting.profile == SMOKE:
         task, recipe = {"dataset": STAND_IN, "arch": network.stand_in}, {}
-        budget = {"samples": 1_280}
+        budget = {"samples": network.samples}
     elif setting.profile != PAPER:
         budget = {"samples": 262_144 if setting.gpu else 2_048}
     return run_spec(

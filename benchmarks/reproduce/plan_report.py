@@ -140,7 +140,7 @@ def cost(reproduction: Reproduction, store: Store) -> str:
     spent = hours(waiting, gpu)
     seconds = None if spent is None else sum(job.seconds or 0.0 for job in waiting)
     unit = "GPU-hours" if gpu else "CPU-hours (of one core)"
-    amount = "?" if spent is None else f"{spent:.3g}"
+    amount = "?" if spent is None else f"{spent:,.0f}" if spent >= 100 else f"{spent:.2g}"
     return (
         f"{told}: about {duration(seconds)} of training, {amount} {unit}; {LEFT_OUT}; results "
         f"would be in {store.path}"

@@ -3,11 +3,13 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.budget import COUNTED, CURRENCIES, METERED, Budget, Part, spent_fraction
 from tasks.errors import UserError
+
+UNHURRIED = settings(deadline=None)
 
 AMOUNTS = st.floats(min_value=1e-3, max_value=1e18, allow_nan=False)
 COUNTS = st.floats(min_value=1e-3, max_value=1e6, allow_nan=False)
@@ -18,6 +20,7 @@ def batches(amount: float, currency: str, per_epoch: int, batch: int, **more: in
     return Budget({currency: amount}).total_batches(per_epoch, batch, **more)
 
 
+@UNHURRIED
 @given(st.dictionaries(st.sampled_from(CURRENCIES), AMOUNTS, min_size=1))
 def test_a_budget_is_read_back_from_both_of_its_forms(amounts: dict[str, float]) -> None:
     budget = Budget(amounts)
@@ -29,6 +32,7 @@ def test_a_budget_is_read_back_from_both_of_its_forms(amounts: dict[str, float])
     assert set(budget.metered) == set(amounts) & set(METERED)
 
 
+@UNHURRIED
 @given(amount=COUNTS, currency=st.sampled_from(COUNTED), per_epoch=SIZES, batch=SIZES)
 def test_steps_cover_the_budget_by_less_than_one_step(
     amount: float, currency: str, per_epoch: int, batch: int
@@ -44,6 +48,7 @@ def test_steps_cover_the_budget_by_less_than_one_step(
     assert exact * (1 - 1e-8) <= steps < exact + 1
 
 
+@UNHURRIED
 @given(per_epoch=SIZES, epochs=st.integers(1, 500), batch=SIZES)
 def test_the_three_counted_currencies_agree_on_whole_epochs(
     per_epoch: int, epochs: int, batch: int
@@ -109,6 +114,7 @@ def test_a_budget_reads_as_english() -> None:
     assert str(both) == "10 epochs or 60 seconds, whichever is spent first"
 
 
+@UNHURRIED
 @given(
     batches=st.integers(0, 1000),
     limit=st.none() | st.integers(1, 1000),
@@ -125,6 +131,7 @@ def test_the_spent_fraction_is_that_of_the_currency_nearest_to_its_end(
     assert (fraction >= 1) == any(exhausted)
 
 
+@UNHURRIED
 @given(start=st.floats(0, 0.99), share=st.floats(0.01, 1), other=st.floats(0.01, 1))
 def test_the_parts_of_phases_follow_each_other_to_the_end(
     start: float, share: float, other: float

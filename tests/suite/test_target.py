@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.meters.session import RunMeters
@@ -16,7 +16,10 @@ from benchmarks.target import Target
 from benchmarks.training.state import PhaseState
 from tasks.errors import UserError
 
+UNHURRIED = settings(deadline=None)
 
+
+@UNHURRIED
 @given(st.floats(-1e6, 1e6), st.sampled_from(["", "top1", "nll", "box_ap"]))
 def test_a_target_is_read_back_from_what_is_written(value, metric):
     target = Target(value, metric)
@@ -40,6 +43,7 @@ def test_what_is_no_target_is_refused(value, says):
         Target.parse(value)
 
 
+@UNHURRIED
 @given(st.lists(st.floats(0, 100), max_size=9), st.floats(0, 100))
 def test_the_first_validation_at_the_target_or_better_counts(values, goal):
     curve = [{"top1": value, "nll": value} for value in values]

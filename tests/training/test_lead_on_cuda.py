@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.budget import Part
 from benchmarks.training.spending import SpendingHook
+
+UNHURRIED = settings(deadline=None)
 
 HOST = 0.001
 """Seconds that the host takes to queue a step."""
@@ -67,6 +69,7 @@ def train(device: Device, steps: list[float], budget: float) -> list[float]:
     return made
 
 
+@UNHURRIED
 @given(
     steps=st.lists(st.floats(0.05, 0.1), min_size=1, max_size=9),
     budget=st.floats(0.5, 20.0),

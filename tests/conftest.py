@@ -1,3 +1,7 @@
 """For all tests."""
 
+# yapf, which mmengine imports, writes a cache at its first import in an environment: here, before
+# the processes of the tests start, for two at once would read each other's half of it.
+import yapf  # noqa: F401
+
 import tasks.openmmlab  # noqa: F401 - mmcv's operations, for tests that import mmdet or mmseg

@@ -48,8 +48,12 @@ def run(
             help="epochs=10, seconds=600, train_flops=1e15 and the like, in place of the suite's."
         ),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="How many seeds, from 0 on, in place of the suite's.", min=1),
+    ] = None,
     method_file: Annotated[
-        Path | None, typer.Option(help="A Python file with methods of your own.")
+        Path | None, typer.Option(help="A Python file with methods or tasks of your own.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and time the plan; write nothing.")
@@ -73,6 +77,8 @@ def run(
                 plan = replace(plan, device=device)
             if budget is not None:
                 plan = plan.with_budget(Budget.parse(budget))
+            if seeds is not None:
+                plan = replace(plan, seeds=tuple(range(seeds)))
             store = Store(results if results is not None else Path("results") / plan.name)
             with nullcontext() if dry_run else store.lock():
                 with messages.status("checking the runs") as status:

@@ -128,6 +128,12 @@ def test_a_budget_of_the_command_line_is_in_place_of_the_suites(workplace):
     assert "did you mean 'seconds'" in done.stderr
 
 
+def test_seeds_of_the_command_line_are_in_place_of_the_suites(workplace):
+    done = workplace({"a": {}}, "--seeds", "3", "--dry-run", "--json", seeds=(7,))
+    assert done.returncode == 0, done.stderr
+    assert [run["run_id"] for run in json.loads(done.stdout)["runs"]] == ["a-0", "a-1", "a-2"]
+
+
 def test_a_plan_that_cannot_work_is_refused_before_anything_is_trained(workplace):
     done = workplace({"a": {}, "b": {"act": "refuse"}})
     assert done.returncode == 2

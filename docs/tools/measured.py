@@ -29,6 +29,7 @@ def measured(method: str, top: str = "", published: Path = PUBLISHED) -> str:
     parts = [
         part
         for path in sorted(published.glob("*/table.md"))
+        if (path.parent / "plan.json").exists()
         for part in _of(path, method, f"{top}results/published/{path.parent.name}")
     ]
     return "\n\n".join(parts) or "Nothing is published of it so far."

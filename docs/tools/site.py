@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-SUFFIXES = (".md", ".csv", ".json", ".tex", ".html", ".png")
+SUFFIXES = (".md", ".csv", ".json", ".tex", ".html", ".png", ".pdf")
 _MEASURED = re.compile(r"<!-- measured: (\w+) -->")
 _OUT_OF_DOCS = re.compile(r"(\]\((?:\.\./)*)\.\./(results/)")
 

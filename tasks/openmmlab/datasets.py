@@ -45,5 +45,11 @@ def _scenes(options: dict[str, Any], root: Path, scope: str) -> tuple[str, dict[
     for key, value in options.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise UserError(f"{key} of {SCENES} must be a whole number, not {value}")
-    path = digit_scenes(root, **options)
+    try:
+        path = digit_scenes(root, **options)
+    except OSError as error:
+        raise UserError(
+            f"{SCENES} cannot be written to {root} ({error.strerror}): set data_root, or "
+            "DEPTHBENCH_DATA, to a folder that can be written to"
+        ) from error
     return str(shown), {"path": path, "classes": list(_CLASSES[scope])}

@@ -148,12 +148,14 @@ def _reduced(setting: Setting, case: Case, task: dict[str, Any]) -> Reduced:
     if setting.profile != SMOKE and setting.gpu:
         search = {"patience": 3, "decay_every": 1, "warmup_epochs": warm_up}
         return Reduced(task, dict(RECIPE), search, {"epochs": 40}, {"epochs": 10})
-    eager = {"patience": 1, "decay_every": 1}
     if setting.profile == SMOKE:
         return Reduced(
             {"dataset": STAND_IN, "arch": task["arch"]},
             {"batch_size": 32, "optimizer": sgd(0.05, 5e-4), "schedule": []},
-            {**eager, "lr_first": 0.05, "lr_later": 0.05, "warmup_epochs": warm_up},
+            {
+                **{"patience": 1, "decay_every": 1, "warmup_epochs": warm_up},
+                **{"lr_first": 0.05, "lr_later": 0.05},
+            },
             {"samples": 3_200},
             {"samples": 1_280},
             epoch=640,
@@ -164,8 +166,11 @@ def _reduced(setting: Setting, case: Case, task: dict[str, Any]) -> Reduced:
     return Reduced(
         {**task, "val_size": 1_000},
         {"batch_size": 32, "optimizer": sgd(0.02, 5e-4), "schedule": []},
-        {**eager, "lr_first": 0.02, "lr_later": 0.02, "warmup_epochs": 0},
-        {"samples": 30_000},
+        {
+            **{"patience": 2, "decay_every": 1, "decay": 0.5, "warmup_epochs": 0},
+            **{"lr_first": 0.02, "lr_later": 0.02},
+        },
+        {"samples": 40_000},
         {"samples": 4_000},
-        epoch=5_000,
+        epoch=2_500,
     )

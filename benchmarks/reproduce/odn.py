@@ -144,18 +144,15 @@ class Reduced:
 
 
 def _reduced(setting: Setting, case: Case, task: dict[str, Any]) -> Reduced:
-    warm_up = min(1, case.warmup_epochs)
+    warm_up = {"warmup_epochs": min(1, case.warmup_epochs)}
     if setting.profile != SMOKE and setting.gpu:
-        search = {"patience": 3, "decay_every": 1, "warmup_epochs": warm_up}
+        search = {"patience": 3, "decay_every": 1, **warm_up}
         return Reduced(task, dict(RECIPE), search, {"epochs": 40}, {"epochs": 10})
     if setting.profile == SMOKE:
         return Reduced(
             {"dataset": STAND_IN, "arch": task["arch"]},
             {"batch_size": 32, "optimizer": sgd(0.05, 5e-4), "schedule": []},
-            {
-                **{"patience": 1, "decay_every": 1, "warmup_epochs": warm_up},
-                **{"lr_first": 0.05, "lr_later": 0.05},
-            },
+            {"patience": 1, "decay_every": 1, "lr_first": 0.05, "lr_later": 0.05, **warm_up},
             {"samples": 3_200},
             {"samples": 1_280},
             epoch=640,
@@ -163,13 +160,11 @@ def _reduced(setting: Setting, case: Case, task: dict[str, Any]) -> Reduced:
     # Two data sets take two cores a quarter of an hour, half of it for testing the full depths on
     # all test images. A warm-up at all depths would take as long again. Batches are small because
     # shallow networks want steps more than anything.
+    rates = {"lr_first": 0.02, "lr_later": 0.02, "decay_every": 1, "decay": 0.5}
     return Reduced(
         {**task, "val_size": 1_000},
         {"batch_size": 32, "optimizer": sgd(0.02, 5e-4), "schedule": []},
-        {
-            **{"patience": 2, "decay_every": 1, "decay": 0.5, "warmup_epochs": 0},
-            **{"lr_first": 0.02, "lr_later": 0.02},
-        },
+        {"patience": 2, "warmup_epochs": 0, **rates},
         {"samples": 40_000},
         {"samples": 4_000},
         epoch=2_500,

@@ -87,14 +87,14 @@ class Budget:
         return dict(self.amounts)
 
     def total_batches(
-        self, batches_per_epoch: int, batch_size: int, accumulate: int = 1
+        self, batches_per_epoch: int, batch_size: int, accumulate: float = 1
     ) -> int | None:
         """Batches of the whole run by the counted currencies, a started one counted in full.
 
         Args:
             batches_per_epoch: batches in one epoch.
-            batch_size: images in a batch.
-            accumulate: batches that make one optimizer step.
+            batch_size: images that a batch really holds.
+            accumulate: batches that make one optimizer step; below 1 where one makes several.
 
         Returns:
             The smallest number that a currency gives; None where only meters end the run.
@@ -116,7 +116,7 @@ class Budget:
                     f"step ({batch_size} images, {batches_per_epoch} steps in an epoch): give a "
                     "larger budget or a smaller batch"
                 )
-            found.append(math.ceil(bought) * (accumulate if currency == "steps" else 1))
+            found.append(math.ceil(math.ceil(bought) * (accumulate if currency == "steps" else 1)))
         return min(found, default=None)
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from benchmarks.recipe import merge_recipe
 from benchmarks.spec import RunSpec
 from benchmarks.training.optim import check_types, optim_wrapper_config
 from methods.base import METHODS, Method
-from tasks.base import TASKS, Recipe, Task
+from tasks.base import TASKS, Recipe, Task, TaskView, sealed_test_split
 from tasks.errors import UserError
 from tasks.registry import build
 
@@ -86,17 +87,29 @@ def select_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or 0)
 
 
-def prepared_model(built: Built, note: Callable[[str], None] = log.warning) -> BaseModel:
+def prepared_model(
+    built: Built,
+    note: Callable[[str], None] = log.warning,
+    metered: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+) -> BaseModel:
     """Draw the task's model from the run's seed and let the method change it.
 
     The task's model is drawn before the method acts, so that methods of one seed start from the
-    same weights wherever their shapes agree. ``note`` is told when the method changed nothing.
+    same weights wherever their shapes agree.
+
+    Args:
+        built: the run's parts.
+        note: takes a sentence when the method changed nothing.
+        metered: gives a context for what the method does in ``setup`` and ``prepare``.
     """
     torch.manual_seed(built.spec.seed)
     model = built.task.build_model()
-    built.method.setup(built.task)
     before = structure(model)
-    model = built.method.prepare(model)
+    with sealed_test_split("the method, in setup or prepare"):
+        with metered("setup"):
+            built.method.setup(TaskView(built.task))  # type: ignore[arg-type]
+        with metered("prepare"):
+            model = built.method.prepare(model)
     if not built.method.changes_nothing and not acts_elsewhere(built.method):
         if structure(model) == before:
             note(f"warning: the method changed nothing in {built.task.arch}")

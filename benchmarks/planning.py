@@ -28,6 +28,7 @@ DECIDING_CODE = (
     "budget.py",
     "building.py",
     "costing.py",
+    "evaluation.py",
     "recipe.py",
     "records.py",
     "run.py",
@@ -77,7 +78,7 @@ def plan_runs(
         if key not in tried and identity not in finished:
             tried[key] = try_run(built, source, estimate)
         trial = tried.get(key, Trial())
-        steps = total_batches(built, len(source))
+        steps = total_batches(built, len(source), trial.updates)
         expected = trial.batches(spec.budget, steps)
         plans.append(
             {
@@ -105,10 +106,17 @@ def plan_runs(
     return plans
 
 
-def total_batches(built: Built, batches_per_epoch: int) -> int | None:
-    """Batches that the counted currencies of the run's budget pay for; None without any."""
+def total_batches(built: Built, batches_per_epoch: int, updates: float = 1.0) -> int | None:
+    """Batches that the counted currencies of the run's budget pay for; None without any.
+
+    Args:
+        built: the run's parts.
+        batches_per_epoch: batches in one epoch.
+        updates: optimizer updates that the method makes where the recipe asks for one.
+    """
     recipe = built.recipe
-    return built.spec.budget.total_batches(batches_per_epoch, recipe.batch_size, recipe.accumulate)
+    images = min(recipe.batch_size, built.task.train_samples())
+    return built.spec.budget.total_batches(batches_per_epoch, images, recipe.accumulate / updates)
 
 
 def fingerprint(built: Built) -> dict[str, Any]:

@@ -86,8 +86,13 @@ METRICS: dict[str, Metric] = {
     "eval_time": Metric("s", "lower", "evaluation time"),
     "checkpoint_time": Metric("s", "lower", "checkpoint time"),
     "data_time": Metric("s", "lower", "time waiting for data"),
+    "counting_time": Metric("s", "lower", "time of steps whose operations were counted"),
+    "charged_time": Metric("s", "lower", "untimed steps at the median step"),
+    "unbudgeted_time": Metric("s", "lower", "time outside the budget"),
     "total_time": Metric("s", "lower", "total time"),
-    "steps": Metric("count", "", "optimizer steps"),
+    "steps": Metric("count", "", "batches"),
+    "samples": Metric("count", "", "images trained on"),
+    "updates": Metric("count", "", "optimizer updates"),
     "spent_epochs": Metric("count", "", "epochs spent"),
     "spent_samples": Metric("count", "", "images spent"),
     "spent_steps": Metric("count", "", "optimizer steps spent"),
@@ -108,6 +113,10 @@ METRICS: dict[str, Metric] = {
     "energy_epoch": Metric("J", "lower", "energy of an epoch"),
     "energy_image": Metric("J/image", "lower", "energy of an image at inference"),
 }
+
+
+OF_METHODS = ("diversity", "macs_executed", "selection_rate", "iterations", "non_converged")
+"""Metrics of this table that methods give for themselves, from ``analyse``."""
 
 
 def declare_metric(name: str, unit: str) -> None:

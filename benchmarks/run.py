@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import io
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.model import BaseModel
 
-from benchmarks.building import Built, build_run, prepared_model
-from benchmarks.costing import training_costs, variant_costs
+from benchmarks.building import build_run, prepared_model
+from benchmarks.costing import variant_costs
+from benchmarks.evaluation import Rows, add_analysis, evaluate
 from benchmarks.files import write_json_atomic, write_text_atomic
 from benchmarks.manifest import Segments, environment, now
 from benchmarks.meters.device import describe_device
-from benchmarks.meters.modes import evaluating
+from benchmarks.meters.guard import guarded
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
-from benchmarks.records import Measurement, Row, declare_metric
 from benchmarks.spec import RunSpec
-from benchmarks.spent_rows import phase_rows
+from benchmarks.spent_rows import phase_rows, run_rows
 from benchmarks.store import RUNNING, read_manifest, write_finished_run
 from benchmarks.training.hooks import Report
 from benchmarks.training.session import TrainingSession
-from benchmarks.training.state import PhaseState
-from tasks.base import Score, as_score
+from tasks.base import sealed_test_split
+from tasks.errors import UserError
 
 log = logging.getLogger("depthbench")
-
-CHOSEN_ON_TEST = "the best epoch was chosen on these very images: there is no test split"
 
 
 def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None:
@@ -69,7 +65,9 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     started = {**manifest, "status": RUNNING, "segments": segments.listed()}
     write_json_atomic(folder / "manifest.json", started)
     meters = RunMeters(built.device, operations_meter(built.spec))
-    model = prepared_model(built, lambda text: report({"event": "note", "text": text}))
+    model = prepared_model(
+        built, lambda text: report({"event": "note", "text": text}), meters.outside
+    )
     session = TrainingSession(
         built.task,
         built.method,
@@ -83,123 +81,62 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         built.spec.validate_every,
         report,
         metered=built.spec.budget.metered,
+        updates=built.spec.budget.amounts.get("steps"),
     )
+    table = Rows(built, planned["run_id"])
     with meters.running():
-        state = session.run()
-        table = Rows(built, planned["run_id"])
+        with sealed_test_split("the method, while it trained"):
+            state = session.run()
+        require_finite(model)
         report({"event": "progress", "phase": "evaluate", "step": 1, "steps": 1})
-        networks = built.method.variants(model)
-        with meters.window("evaluate"):
-            evaluate(built, model, networks, state, table)
+        networks = evaluate(built, model, state, table, meters)
     for phase, measurement in phase_rows(built, meters, state, planned["batches_per_epoch"]):
         table.add("", phase, measurement)
-    for measurement in training_costs(built, model):
+    for measurement in guarded(["params"], partial(run_rows, meters, model)):
         table.add("", "setup", measurement)
     for name, network in networks.items():
         for measurement in variant_costs(built, network):
             table.add(name, "inference", measurement)
+    problem = add_analysis(built, networks, table)
     write_text_atomic(folder / "curve.csv", curve_csv(state.curve))
     segments.close()
     manifest.update(
-        phases=[{"name": p.name, "steps": p.steps} for p in state.finished],
+        phases=[
+            {"name": p.name, "steps": p.steps, "samples": p.samples, "updates": p.updates}
+            for p in state.finished
+        ],
         best_epoch=state.best_epoch,
         meters=meters.facts(),
         segments=segments.listed(),
         finished=now(),
+        **({"analysis_problem": problem} if problem else {}),
     )
     write_finished_run(folder, table.rows, manifest)
     top = table.value(built.task.headline, "test")
     report({"event": "metric", "phase": "test", built.task.headline: top})
 
 
-def operations_meter(spec: RunSpec) -> TrainOperations | None:
-    """Counts training FLOPs where the budget or a target asks for them, and else does not.
+def operations_meter(spec: RunSpec) -> TrainOperations:
+    """Counts training FLOPs: densely where the budget asks for them, now and then elsewhere.
 
-    A budget needs each operation counted; a target goes without its price in FLOPs where one has
-    no known count.
+    A budget needs each operation counted; other runs go without a value where one has no known
+    count.
     """
-    in_budget = "train_flops" in spec.budget.amounts
-    return TrainOperations(in_budget) if in_budget or spec.target is not None else None
+    return TrainOperations(strict="train_flops" in spec.budget.amounts, seed=spec.seed)
 
 
-class Rows:
-    """The rows of one run, with its identity filled in."""
+def require_finite(model: BaseModel) -> None:
+    """Refuse a trained model with weights that are no numbers.
 
-    def __init__(self, built: Built, run_id: str) -> None:
-        self._identity = {
-            "suite": built.spec.suite,
-            "run_id": run_id,
-            "task": built.task.family,
-            "dataset": built.task.dataset,
-            "arch": built.task.arch,
-            "method": built.label,
-            "seed": built.spec.seed,
-        }
-        self.rows: list[Row] = []
-
-    def add(self, variant: str, phase: str, measurement: Measurement) -> None:
-        """Add one measurement; ``variant`` is empty for what belongs to the whole run."""
-        self.rows.append(Row.of(measurement, variant=variant, phase=phase, **self._identity))
-
-    def value(self, metric: str, phase: str) -> float | None:
-        """The first value of a metric in a phase."""
-        found = (r.value for r in self.rows if r.metric == metric and r.phase == phase)
-        return next(found, None)
-
-
-def evaluate(
-    built: Built,
-    model: BaseModel,
-    networks: Mapping[str, BaseModel],
-    state: PhaseState,
-    table: Rows,
-) -> None:
-    """Evaluate every variant with the last weights and with the best on validation."""
-    found = scores(built, networks)
-    last_epoch = state.curve[-1]["epoch"] if state.curve else None
-    if state.best_weights is None or state.best_epoch == last_epoch:
-        best = found
-    else:
-        with weights(model, state.best_weights):
-            best = scores(built, built.method.variants(model))
-    for suffix, values in (("", found), ("_best", best)):
-        for (variant, split), metrics in values.items():
-            for metric, score in metrics.items():
-                chosen_on_test = suffix and split == "test" and built.task.val_is_test
-                shown = Score(None, CHOSEN_ON_TEST) if chosen_on_test else score
-                table.add(variant, split + suffix, Measurement(metric, shown.value, shown.note))
-    for variant, network in networks.items():
-        with evaluating(network):
-            batches = built.task.eval_batches("test", built.device)
-            for metric, value in built.method.analyse(variant, network, batches).items():
-                declare_metric(metric, built.method.metrics.get(metric.split("@")[0], ""))
-                table.add(variant, "test", Measurement(metric, value))
-
-
-def scores(
-    built: Built, networks: Mapping[str, BaseModel]
-) -> dict[tuple[str, str], Mapping[str, Score]]:
-    """The task's metrics by variant and split; one that serves as both is evaluated once."""
-    found: dict[tuple[str, str], Mapping[str, Score]] = {}
-    for name, network in networks.items():
-        for split in ("val", "test"):
-            if split == "test" and built.task.val_is_test:
-                found[name, split] = found[name, "val"]
-                continue
-            values = built.task.evaluate(network, split, built.device)
-            found[name, split] = {key: as_score(value) for key, value in values.items()}
-    return found
-
-
-@contextmanager
-def weights(model: BaseModel, state: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Hold other weights for a while."""
-    own = copy.deepcopy(model.state_dict())
-    model.load_state_dict(state)
-    try:
-        yield
-    finally:
-        model.load_state_dict(own)
+    Raises:
+        UserError: names the first such weight.
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(
+                f"training diverged: '{name}' has values that are not finite at its end; lower "
+                "the learning rate or clip the gradient"
+            )
 
 
 def curve_csv(curve: list[dict[str, Any]]) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import nn
+
 from benchmarks.budget import COUNTED
 from benchmarks.building import Built
 from benchmarks.meters.energy_rows import quantisation, too_short
+from benchmarks.meters.parameters import parameters
 from benchmarks.meters.session import RunMeters
 from benchmarks.records import METRICS, Measurement
 from benchmarks.target import Target
 from benchmarks.training.state import PhaseState
 from methods.base import PhaseResult
 
-WARM_UP = "without the first step, which is warm-up"
 _TO_TARGET = {
     "time_to_target": ("seconds", "time is not measured"),
     "energy_to_target": ("joules", "the energy of training is not measured"),
@@ -39,56 +41,75 @@ def phase_rows(
         yield phase, measurement
     energy = "energy_gpu_counter" if meters.energy is meters.gpu else "energy_cpu_package"
     for result in state.finished:
-        name, steps = result.name, result.steps
-        joules = found[name, energy]
-        yield name, Measurement("steps", steps, "batches")
-        yield name, an_epoch("epoch_time", found[name, "train_time"], steps, batches_per_epoch)
-        yield name, an_epoch("energy_epoch", joules, steps, batches_per_epoch)
+        name, timed = result.name, meters.steps[result.name].timed
+        joules, seconds = found[name, energy], found[name, "train_time"]
+        yield name, Measurement("steps", result.steps)
+        yield name, Measurement("samples", result.samples)
+        yield name, Measurement("updates", result.updates)
+        yield name, an_epoch("epoch_time", seconds, timed, batches_per_epoch)
+        yield name, an_epoch("energy_epoch", joules, timed, batches_per_epoch)
         for currency in built.spec.budget.amounts:
-            yield name, spent(currency, result, built, meters, joules, batches_per_epoch)
+            yield name, spent(currency, result, meters, joules, batches_per_epoch)
+        if meters.costs is not None:
+            for measurement in meters.costs.measurements(name):
+                yield name, measurement
     if built.spec.target is not None and state.finished:
         last = state.finished[-1].name
         for measurement in to_target(built.spec.target, built.task.headline, state, meters):
             yield last, measurement
 
 
-def an_epoch(metric: str, measured: Measurement, steps: int, batches_per_epoch: int) -> Measurement:
-    """Time or energy of a whole epoch, from a phase that need not have lasted one."""
-    # The first step is warm-up, and is not in what was measured.
-    if steps < 2:
-        return Measurement(metric, None, "one step is warm-up alone")
+def run_rows(meters: RunMeters, model: nn.Module) -> Iterator[Measurement]:
+    """Rows of a run's training as a whole: its parameters, its costs, the time outside the budget.
+
+    Operations are the mean over the images trained on; memory and trainable parameters are those
+    of the phase with the most.
+    """
+    yield Measurement("params", parameters(model).stored)
+    if meters.costs is not None:
+        yield from meters.costs.overall()
+    yield meters.unbudgeted()
+
+
+def an_epoch(metric: str, measured: Measurement, timed: int, batches_per_epoch: int) -> Measurement:
+    """Time or energy of a whole epoch, from the steps of a phase that were timed."""
+    if not timed:
+        return Measurement(metric, None, "no step of this phase was timed: one step is warm-up")
     if measured.value is None:
         return Measurement(metric, None, measured.reason)
-    return Measurement(metric, measured.value / (steps - 1) * batches_per_epoch)
+    return Measurement(metric, measured.value / timed * batches_per_epoch)
 
 
 def spent(
     currency: str,
     result: PhaseResult,
-    built: Built,
     meters: RunMeters,
     joules: Measurement,
     batches_per_epoch: int,
 ) -> Measurement:
-    """What a phase spent in a currency of the budget."""
-    metric = f"spent_{currency}"
+    """What a phase spent in a currency of the budget: samples really seen, updates really made."""
+    metric, name = f"spent_{currency}", result.name
     if currency in COUNTED:
         counted = {
             "epochs": result.steps / batches_per_epoch,
-            "samples": result.steps * built.recipe.batch_size,
-            "steps": -(-result.steps // built.recipe.accumulate),
+            "samples": result.samples,
+            "steps": result.updates,
         }
         return Measurement(metric, counted[currency])
+    steps = meters.steps[name]
+    charged = f"{steps.untimed} of {steps.timed + steps.untimed} steps at the median step"
     if currency == "seconds":
-        return Measurement(metric, meters.clock.train_seconds(result.name), WARM_UP)
+        seconds = meters.clock.train_seconds(name) + meters.charged_seconds(name)
+        return Measurement(metric, seconds, charged)
     if currency == "joules":
         # What the budget was judged by, even where windows are too short for a row of energy.
-        amount = meters.energy.joules(result.name).get("train", 0.0)
-        return Measurement(metric, amount, "; ".join(filter(None, [WARM_UP, joules.reason])))
+        amount = meters.energy.joules(name).get("train", 0.0) or 0.0
+        amount += meters.charged_joules(name)
+        return Measurement(metric, amount, "; ".join(filter(None, [charged, joules.reason])))
     assert meters.operations is not None
-    amount = meters.operations.flops(result.name)
-    why = meters.operations.problem or meters.operations.how(result.name)
-    return Measurement(metric, amount, why)
+    flops = meters.operations.flops(name)
+    how = meters.operations.how(name) if flops is not None else meters.operations.problem
+    return Measurement(metric, flops, how)
 
 
 def to_target(

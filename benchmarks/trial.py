@@ -15,6 +15,7 @@ from benchmarks.budget import Budget
 from benchmarks.building import Built, prepared_model
 from benchmarks.meters.operations import OperationCounter
 from benchmarks.meters.session import no_joules
+from benchmarks.meters.step_ledger import StepLedger
 from benchmarks.training.optim import optim_wrapper_config
 from tasks.base import BatchSource
 from tasks.errors import UserError
@@ -22,10 +23,14 @@ from tasks.errors import UserError
 
 @dataclass(frozen=True)
 class Trial:
-    """What one batch of training takes: ``seconds`` and ``flops``, each None if not measured."""
+    """What one batch of training takes: ``seconds`` and ``flops``, each None if not measured.
+
+    ``updates`` is the number of optimizer updates where the recipe asks for one.
+    """
 
     seconds: float | None = None
     flops: float | None = None
+    updates: float = 1.0
 
     def batches(self, budget: Budget, total_batches: int | None) -> int | None:
         """About how many batches a budget pays for; None where nothing tells.
@@ -72,9 +77,13 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
     model.train()
     seconds: list[float] = []
     flops = None
+    steps = StepLedger()
     for batch in itertools.islice(itertools.cycle(source.epoch(0)), 4 if measure else 1):
         started = time.perf_counter()
-        with OperationCounter() if counts and not seconds else nullcontext() as counter:
+        with (
+            steps.counting_updates("trial"),
+            OperationCounter() if counts and not seconds else nullcontext() as counter,
+        ):
             built.method.train_step(model, batch, wrapper)
         if built.device.type == "cuda":
             torch.cuda.synchronize()
@@ -90,7 +99,9 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
                 f"a budget of {Budget({'train_flops': flops_budget})} is less than one optimizer "
                 f"step, which takes {step:.3g}: give a larger budget or a smaller batch"
             )
-    return Trial(min(seconds[1:] or seconds) if measure else None, flops)
+    asked = len(seconds) // built.recipe.accumulate
+    updates = max(1.0, steps.updates() / asked) if asked else 1.0
+    return Trial(min(seconds[1:] or seconds) if measure else None, flops, updates)
 
 
 def refuse_joules(built: Built) -> None:

@@ -42,13 +42,16 @@ METHODS: Registry[type[Method]] = Registry(
 class PhaseResult:
     """What a phase left behind.
 
-    ``curve`` holds one mapping a validation: ``epoch``, ``step`` and the task's metrics;
-    ``steps`` counts the phase's optimizer steps.
+    ``steps`` counts the phase's batches, ``samples`` the images in them, ``updates`` the optimizer
+    updates really made; ``curve`` holds one mapping per validation: ``epoch``, ``step`` and the
+    task's metrics.
     """
 
     name: str
     steps: int
     curve: tuple[Mapping[str, float], ...] = ()
+    samples: int = 0
+    updates: int = 0
 
 
 @dataclass(frozen=True)

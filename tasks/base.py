@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -89,6 +91,42 @@ def as_score(value: float | Score) -> Score:
     return value if isinstance(value, Score) else Score(value)
 
 
+class _TestSplit:
+    """Whether the images of test splits may be read in this process."""
+
+    sealed = ""
+    """What must not read them just now; empty where anything may."""
+
+
+@contextmanager
+def sealed_test_split(by: str) -> Iterator[None]:
+    """Refuse to read the test split of any task inside the block.
+
+    Args:
+        by: what runs inside, for the message: ``training``.
+    """
+    before, _TestSplit.sealed = _TestSplit.sealed, by
+    try:
+        yield
+    finally:
+        _TestSplit.sealed = before
+
+
+def _guarded(read: Callable[..., Any]) -> Callable[..., Any]:
+    """A task's method that takes a split second or as ``split``, refused the test split."""
+
+    @functools.wraps(read)
+    def guarded(self: Task, *args: Any, **kwargs: Any) -> Any:
+        if _TestSplit.sealed and "test" in (*args, kwargs.get("split")) and not self.val_is_test:
+            raise UserError(
+                f"the test split of {self.dataset} was read by {_TestSplit.sealed}: it is for the "
+                "evaluation after training alone, so choose on the validation split"
+            )
+        return read(self, *args, **kwargs)
+
+    return guarded
+
+
 class Task(abc.ABC):
     """One data set, one model family and how they are trained and judged.
 
@@ -110,6 +148,12 @@ class Task(abc.ABC):
     recipe: Recipe
     val_is_test: bool = False
     """Whether the data set has no test split of its own, so that ``val`` serves as both."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("evaluate", "eval_batches"):
+            if name in vars(cls):
+                setattr(cls, name, _guarded(vars(cls)[name]))
 
     @abc.abstractmethod
     def check(self) -> None:
@@ -164,6 +208,44 @@ class Task(abc.ABC):
             UserError: the task has no pictures.
         """
         raise UserError(f"the task {self.family} has no pictures of its predictions")
+
+
+class TaskView:
+    """What a method sees of the task in ``setup``: what builds networks, and no images.
+
+    It has the task's ``family``, ``headline``, ``dataset``, ``arch``, ``recipe``,
+    ``backbone_is_part``, ``build_model``, ``example_input``, ``forward``, ``infer`` and
+    ``train_samples``.
+
+    Args:
+        task: the run's.
+    """
+
+    _SHOWN = frozenset(
+        (
+            *("family", "headline", "dataset", "arch", "recipe", "backbone_is_part"),
+            *("build_model", "example_input", "forward", "infer", "train_samples"),
+        )
+    )
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes are told apart; None where the task has none."""
+        classes = getattr(self._task, "classes", None)
+        return classes if classes is None or isinstance(classes, int) else len(classes)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._SHOWN:
+            return getattr(self._task, name)
+        if name.startswith("_") or not hasattr(Task, name):
+            raise AttributeError(f"a task shows methods no '{name}'")
+        raise UserError(
+            f"a method has asked its task for '{name}' in setup: a method is shown "
+            f"classes, {', '.join(sorted(self._SHOWN))}, and trains on what train_step is given"
+        )
 
 
 def data_folder(data_root: str | None) -> Path:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.conformance.subject import Run, Subject
-from benchmarks.costing import training_costs
 from benchmarks.meters.operations import count_macs
 from benchmarks.meters.parameters import parameters
+from benchmarks.spent_rows import run_rows
 
 PLAIN = "full"
 """The one deployable network of plain training."""
@@ -44,8 +44,8 @@ def figures(subject: Subject) -> list[Figure]:
 
 
 def training(run: Run) -> dict[str, float | None]:
-    """Parameters and the cost of one training step."""
-    measured = {m.metric: m.value for m in training_costs(run.built, run.model)}
+    """Parameters, and what the steps of training cost."""
+    measured = {m.metric: m.value for m in run_rows(run.meters, run.model)}
     return {metric: measured[metric] for metric in TRAINING}
 
 

@@ -24,6 +24,7 @@ from benchmarks.building import Built, build_run, prepared_model
 from benchmarks.conformance.settings import SEED, Setting, ground_of, shown_arch
 from benchmarks.conformance.watching import Watch, Watched
 from benchmarks.meters.session import RunMeters
+from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.spec import RunSpec
 from benchmarks.training.hooks import CheckpointHook, random_state, set_random_state
 from benchmarks.training.session import TrainingSession
@@ -49,11 +50,12 @@ class Run:
     folder: Path
     weights: Mapping[str, Tensor]
     """A copy of the model's state as training left it."""
+    meters: RunMeters
 
     @property
     def curve(self) -> list[dict[str, Any]]:
         """The validations without their times and energies."""
-        metered = ("seconds", "joules")
+        metered = ("seconds", "joules", "train_flops")
         return [{k: v for k, v in p.items() if k not in metered} for p in self.state.curve]
 
     def variants(self) -> dict[str, BaseModel]:
@@ -147,7 +149,8 @@ class Subject:
         built = self.build(seed, **recipe)
         model = prepared_model(built, note=lambda text: None)
         folder = folder or self.new_folder()
-        watch, meters, state = Watch(), RunMeters(built.device), PhaseState()
+        watch, state = Watch(), PhaseState()
+        meters = RunMeters(built.device, TrainOperations(seed=SEED))
         hooks: list[Hook] = [watch]
         if save_every_step:
             path = folder / "checkpoints" / "latest.pth"
@@ -170,7 +173,7 @@ class Subject:
             state=state,
         )
         session.run()
-        return Run(built, model, state, watch, method.steps, folder, copy_weights(model))
+        return Run(built, model, state, watch, method.steps, folder, copy_weights(model), meters)
 
     def new_folder(self) -> Path:
         """An empty folder that goes with this object."""

@@ -23,6 +23,8 @@ _NAMES = {
     "first_step": "first step",
     "evaluate": "evaluation",
     "checkpoint": "checkpoints",
+    "counted": "steps whose operations were counted",
+    "outside": "the method outside the budget",
 }
 
 

@@ -22,7 +22,7 @@ def memory_balances(run: Subject) -> list[Balance]:
     """Parts beside the peak of the run; on a GPU also allocated within reserved within process."""
     peaks = {metric: _peak(run, metric) for metric in PEAKS}
     allocated, resident = measured(peaks[PEAKS[0]]), measured(peaks[PEAKS[-1]])
-    rows = {name: _anywhere(run, metric) for metric, name in _PARTS.items()}
+    rows = {name: _overall(run, metric) for metric, name in _PARTS.items()}
     if allocated is None:
         rows.pop(_PARTS["mem_rest"])
     parts = [
@@ -39,8 +39,7 @@ def memory_balances(run: Subject) -> list[Balance]:
             f"one step stands for the run: {SLACK:.0%} of the peak",
             "evaluation, an earlier phase or the weights kept of the best epoch took more than "
             "the one step that was taken apart",
-            "the step was taken apart on a copy, with the trained model and its deployable "
-            "networks in memory too",
+            "the parts are not all alive at the peak",
         )
         return [whole, *_nested(peaks)]
     if resident is None:
@@ -91,5 +90,6 @@ def _peak(run: Subject, metric: str) -> Row | None:
     return max(rows, key=lambda row: -1.0 if row.value is None else row.value, default=None)
 
 
-def _anywhere(run: Subject, metric: str) -> Row | None:
-    return next((row for row in run.rows if row.metric == metric), None)
+def _overall(run: Subject, metric: str) -> Row | None:
+    """The row of the phase whose step held the most, which stands for the run."""
+    return run.row(metric, "setup")

@@ -11,6 +11,8 @@ _WINDOWS = {
     "train_time": "training",
     "eval_time": "evaluation",
     "checkpoint_time": "checkpoints",
+    "counting_time": "steps whose operations were counted",
+    "unbudgeted_time": "the method outside the budget",
 }
 _READING = 1e-6
 """Seconds by which sums of the same clock readings may differ, in another order of adding."""
@@ -83,12 +85,13 @@ def _curve(run: Subject, phases: list[str]) -> Balance | None:
         return None
     untimed = [p for p in phases if run.value("train_time", p) is None]
     train = seconds_of(run, "train_time", phases) or 0.0
+    train += seconds_of(run, "charged_time", phases) or 0.0
     train += seconds_of(run, "data_time", untimed) or 0.0
     return bounded(
         "the curve's clock",
         "s",
         [Part("training up to the last validation", run.curve[-1]["seconds"])],
-        ("train_time of all phases", train),
+        ("train_time and charged_time of all phases", train),
         _READING,
         "training after it",
         "curve and rows are not of the same run, or one of them was changed",

@@ -13,11 +13,16 @@ from benchmarks.meters.modes import synchronize
 from benchmarks.meters.windows import Key, Windows, flat, nested
 from benchmarks.records import Measurement
 
+OUTSIDE = "outside"
+"""The window of what a method does where no budget is charged."""
+
 _ROWS = {
     "first_step": "warmup_time",
     "evaluate": "eval_time",
     "checkpoint": "checkpoint_time",
     "data": "data_time",
+    "counted": "counting_time",
+    OUTSIDE: "unbudgeted_time",
 }
 """Window to metric; ``train`` has its own rule."""
 
@@ -26,8 +31,10 @@ class TimeLedger(Windows[float]):
     """Seconds by phase and window on the monotonic clock.
 
     The windows are ``first_step`` (warm-up of the first iteration: cudnn search, compilation),
-    ``train``, ``evaluate`` and ``checkpoint``; others are kept but have no row. ``data`` is filled
-    by ``add``. The device is synchronised where a window opens or closes and nowhere else.
+    ``train``, ``counted`` (steps whose operations are counted, which slows them), ``evaluate``,
+    ``checkpoint`` and ``outside`` (a method's work that no budget is charged for); others are kept
+    but have no row. ``data`` is filled by ``add``. The device is synchronised where a window opens
+    or closes and nowhere else.
 
     Args:
         device: the device whose queue a boundary waits for; None for none.
@@ -53,6 +60,20 @@ class TimeLedger(Windows[float]):
         self._seconds[self._phase, name] += seconds
         if self._open:
             self._seconds[self._phase, self._open[-1]] -= seconds
+
+    def move(self, seconds: float, name: str, to: str) -> None:
+        """Book seconds of a window of the phase under way on another one."""
+        self._seconds[self._phase, name] -= seconds
+        self._seconds[self._phase, to] += seconds
+
+    def booked(self, phase: str, name: str) -> float:
+        """Seconds of a window of a phase up to its last boundary; nothing waits."""
+        return self._seconds.get((phase, name), 0.0)
+
+    def forget(self, phase: str) -> None:
+        """Take a phase's seconds off the books."""
+        for key in [key for key in self._seconds if key[0] == phase]:
+            del self._seconds[key]
 
     def seconds(self, phase: str | None = None) -> dict[str, float]:
         """Seconds by window up to now, in one phase or (None) summed over all."""

@@ -148,6 +148,11 @@ class EnergyMeter(Windows[_Reading]):
             for name, account in self._by_window(phase).items()
         }
 
+    def booked(self, phase: str, name: str) -> float:
+        """Joules of a window of a phase up to its last boundary; nothing waits."""
+        account = self._accounts.get((phase, name))
+        return 0.0 if account is None else account.counter
+
     def train_joules(self) -> float | None:
         """Joules of training over all phases by the counter as it was last sampled.
 

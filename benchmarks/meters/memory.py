@@ -1,14 +1,12 @@
-"""Peak memory in its separate kinds, and what the peak of a training step is made of."""
+"""Peak memory in its separate kinds."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from benchmarks.meters.nvml import NvmlDevice, NvmlError
 from benchmarks.records import Measurement
@@ -142,118 +140,3 @@ class PeakMemory:
             return None
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
-
-
-def explain_peak(
-    model: nn.Module,
-    step: Callable[[], object],
-    optimizer: torch.optim.Optimizer,
-    peak: PeakMemory | None = None,
-) -> list[Measurement]:
-    """What a training step holds in memory, in bytes.
-
-    Parameters (with buffers), gradients, optimizer state after the step, and activations: the
-    most that was saved for the backward pass at any one time, every storage once, parameters
-    left out. On CUDA ``mem_rest`` is the step's own peak less their sum: workspaces, temporary
-    tensors, the batch, and what other code holds; it is negative where not all of them are alive
-    at the peak.
-
-    Args:
-        model: the model that is trained.
-        step: runs one real step (forward, backward, optimizer); it changes the model.
-        optimizer: the optimizer that the step uses.
-        peak: told to observe before the peak statistics of CUDA are reset.
-    """
-    tensors = [*model.parameters(), *model.buffers()]
-    device = tensors[0].device if tensors else torch.device("cpu")
-    gradients: dict[int, int] = {}
-
-    def record(parameter: torch.Tensor) -> None:
-        if parameter.grad is not None:
-            gradients[id(parameter)] = parameter.grad.nbytes
-
-    handles = [
-        p.register_post_accumulate_grad_hook(record) for p in model.parameters() if p.requires_grad
-    ]
-    if device.type == "cuda":
-        if peak is not None:
-            peak.observe()
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-    saved = _SavedStorages(tensors)
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
-            step()
-    finally:
-        for handle in handles:
-            handle.remove()
-    state = [t for values in optimizer.state.values() for t in values.values()]
-    parts = {
-        "mem_parameters": _storage_bytes(tensors),
-        "mem_gradients": sum(gradients.values()),
-        "mem_optimizer": _storage_bytes(t for t in state if isinstance(t, torch.Tensor)),
-        "mem_activations": saved.most,
-    }
-    rows = [Measurement(metric, float(value)) for metric, value in parts.items()]
-    if device.type == "cuda":
-        rest = torch.cuda.max_memory_allocated(device) - sum(parts.values())
-        rows.append(Measurement("mem_rest", float(rest), "of the peak allocated in one step"))
-    else:
-        rows.append(Measurement("mem_rest", None, f"{NO_CUDA}: no peak allocated to explain"))
-    return rows
-
-
-class _Saved:
-    """A tensor that autograd keeps; leaving it takes its storage off the account."""
-
-    def __init__(self, tensor: torch.Tensor, owner: _SavedStorages) -> None:
-        self.tensor = tensor
-        self._owner = owner
-        owner.hold(tensor)
-
-    def __del__(self) -> None:
-        self._owner.drop(self.tensor)
-
-
-class _SavedStorages:
-    """Bytes of the storages that autograd holds at once, each counted once."""
-
-    def __init__(self, left_out: Iterable[torch.Tensor]) -> None:
-        self._left_out = {t.untyped_storage().data_ptr() for t in left_out}
-        self._holders: dict[int, int] = {}
-        self._now = 0
-        self.most = 0
-
-    def pack(self, tensor: torch.Tensor) -> _Saved:
-        return _Saved(tensor, self)
-
-    def unpack(self, saved: _Saved) -> torch.Tensor:
-        return saved.tensor
-
-    def hold(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()
-        pointer = storage.data_ptr()
-        if pointer in self._left_out:
-            return
-        if not self._holders.get(pointer):
-            self._now += storage.nbytes()
-            self.most = max(self.most, self._now)
-        self._holders[pointer] = self._holders.get(pointer, 0) + 1
-
-    def drop(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()
-        pointer = storage.data_ptr()
-        if pointer in self._left_out:
-            return
-        self._holders[pointer] -= 1
-        if not self._holders[pointer]:
-            self._now -= storage.nbytes()
-
-
-def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
-    return sum(
-        {
-            (t.device, t.untyped_storage().data_ptr()): t.untyped_storage().nbytes()
-            for t in tensors
-        }.values()
-    )

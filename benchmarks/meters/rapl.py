@@ -76,6 +76,10 @@ class RaplMeter(Windows[float]):
                 out[name] += value
         return dict(out)
 
+    def booked(self, phase: str, name: str) -> float:
+        """Joules of a window of a phase up to its last boundary."""
+        return self._joules.get((phase, name), 0.0)
+
     def train_joules(self) -> float | None:
         """Joules of training over all phases, from counters read at most ``FRESH`` seconds ago.
 

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 
-from benchmarks.meters.clock import TimeLedger
+from benchmarks.meters.clock import OUTSIDE, TimeLedger
 from benchmarks.meters.energy import EnergyMeter
 from benchmarks.meters.memory import PeakMemory
 from benchmarks.meters.rapl import RaplMeter
+from benchmarks.meters.step_costs import StepCosts
+from benchmarks.meters.step_ledger import StepLedger
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.records import Measurement
 
 IDLE_SECONDS = 2.0
 """How long the idle draw of a GPU is sampled before the run."""
+UNTIMED = ("first_step", "counted")
+"""Windows of steps that are no part of the training time."""
 
 
 class RunMeters:
-    """Clock, energy and memory of a run over named windows, resumable.
+    """Clock, energy and memory of a run over named windows, its steps and their costs; resumable.
 
-    Windows are ``first_step``, ``train``, ``evaluate`` and ``checkpoint``, each under the phase
-    of training it belongs to. Meters that the machine lacks stay, and say why they have no value.
+    Windows are ``first_step``, ``train``, ``counted``, ``evaluate``, ``checkpoint`` and
+    ``outside``, each under the phase of training it belongs to; what comes before the first phase
+    is booked under none. Meters that the machine lacks stay, and say why they have no value.
 
     Args:
         device: where the run trains.
-        operations: counts the operations of training steps; None for a run that needs none.
+        operations: counts the operations of training steps; without it no step is taken apart.
         clock: seconds, never going backwards.
     """
 
@@ -45,8 +52,19 @@ class RunMeters:
         """The meter of what trains."""
         self.memory = PeakMemory(device)
         self.operations = operations
+        self.costs = None if operations is None else StepCosts(operations, self.memory)
+        self.steps = StepLedger()
+        self.places: dict[str, float] = defaultdict(float)
+        """Seconds outside the budget by what they went into."""
         self._windows = (self.clock, self.gpu, self.cpu)
+        self._now = clock
         self._phases: list[str] = []
+        self._under_way = False
+        self._images = 0
+        self._timed = False
+        self._ended = 0.0
+        for meter in self._windows:
+            meter.phase = ""
 
     @property
     def phase(self) -> str:
@@ -76,6 +94,17 @@ class RunMeters:
                 meter.stop()
 
     @contextmanager
+    def training(self, phase: str) -> Iterator[None]:
+        """A phase of training runs inside; its updates are counted."""
+        self.phase = phase
+        self._under_way = True
+        try:
+            with self.steps.counting_updates(phase):
+                yield
+        finally:
+            self._under_way = False
+
+    @contextmanager
     def window(self, name: str) -> Iterator[None]:
         """Book everything in the block under ``name``."""
         self.open(name)
@@ -83,6 +112,16 @@ class RunMeters:
             yield
         finally:
             self.close()
+
+    @contextmanager
+    def outside(self, place: str) -> Iterator[None]:
+        """Book everything in the block as a method's work that no budget is charged for."""
+        began = self._now()
+        try:
+            with self.window(OUTSIDE):
+                yield
+        finally:
+            self.places[place] += self._now() - began
 
     def open(self, name: str) -> None:
         """Start a window in every meter."""
@@ -95,30 +134,78 @@ class RunMeters:
             meter.close()
         self.memory.observe()
 
+    def evaluated_outside(self, seconds: float) -> None:
+        """Take seconds of an evaluation that changed the weights for work outside the budget."""
+        self.clock.move(seconds, "evaluate", OUTSIDE)
+        self.places["validation that changed the weights"] += seconds
+
     def waited(self, seconds: float) -> None:
         """Seconds of training that went into waiting for data; in the warm-up they are its own."""
         if self.clock.innermost == "train":
             self.clock.add("data", seconds)
 
-    def watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """The training step with its operations counted, where the run needs that."""
-        return step if self.operations is None else self.operations.watched(step)
+    def begin_step(self, images: int) -> None:
+        """A step begins, on ``images`` images; some have their operations counted, see ``costs``.
+
+        A step that is counted is slowed by it, and has a window of its own.
+        """
+        self._images = images
+        counted = self.costs is not None and self.costs.begin(images)
+        self._timed = self.clock.innermost == "train" and not counted
+        if counted and self.clock.innermost == "train":
+            self.open("counted")
+
+    def end_step(self) -> None:
+        """The step under way and what its hooks did are over."""
+        if self.clock.innermost == "counted":
+            self.close()
+        now = self.clock.train_seconds_by_host()
+        self.steps.add(self.phase, self._images, now - self._ended if self._timed else None)
+        self._ended = now
+
+    def observed(self, model: nn.Module, optim_wrapper: Any) -> Any:
+        """A context for the training step: it is taken apart if it is one to be counted."""
+        return nullcontext() if self.costs is None else self.costs.observed(model, optim_wrapper)
+
+    def hook(self, stage: str) -> Any:
+        """A context for what a hook of the method does at a stage of mmengine's loop."""
+        if not stage.endswith(("_iter", "_epoch")):
+            return self.outside("hooks before and after training")
+        if self.operations is None:
+            return nullcontext()
+        if stage.endswith("_iter"):
+            return self.operations.counting()
+        return self.operations.outside_steps()
 
     def train_seconds(self) -> float:
-        """Training time of all phases so far."""
-        return self.clock.train_seconds()
+        """Training time of all phases so far, as a budget is charged; waits for the device."""
+        return self.clock.train_seconds() + self._charged()
+
+    def charged_seconds(self, phase: str) -> float:
+        """What a phase is charged for its untimed steps: its median step each."""
+        untimed = sum(self.clock.booked(phase, name) for name in UNTIMED)
+        over = not (self._under_way and phase == self.phase)
+        return self.steps.charge(phase, untimed, over)
 
     def spent(self, currency: str) -> float | None:
         """Seconds, joules or training FLOPs of all phases so far; cheap in every step.
 
-        Only training counts: no evaluation, no checkpoint, and of time and energy not the first
-        step of a phase or of a resumed process, which is warm-up. None where it is not measured.
+        Only training counts, no evaluation and no checkpoint. Time and energy of the first step
+        of a phase or of a resumed process, which is warm-up, and of the steps that are counted are
+        charged like the phase's median step. None where it is not measured.
         """
         if currency == "seconds":
-            return self.clock.train_seconds_by_host()
+            return self.clock.train_seconds_by_host() + self._charged()
         if currency == "joules":
-            return self.energy.train_joules()
+            joules = self.energy.train_joules()
+            return None if joules is None else joules + sum(map(self.charged_joules, self._phases))
         return None if self.operations is None else self.operations.flops()
+
+    def charged_joules(self, phase: str) -> float:
+        """Joules of a phase's untimed steps, in proportion to the seconds they are charged."""
+        untimed = sum(self.clock.booked(phase, name) for name in UNTIMED)
+        joules = sum(self.energy.booked(phase, name) for name in UNTIMED)
+        return joules * self.charged_seconds(phase) / untimed if untimed > 0 else 0.0
 
     def spent_besides(self) -> dict[str, float]:
         """``joules`` and ``train_flops`` spent so far, as far as they are measured."""
@@ -137,8 +224,19 @@ class RunMeters:
             for meter in self._windows:
                 for measurement in meter.measurements(phase):
                     yield phase, measurement
+            yield phase, self._charge(phase)
         for measurement in self.memory.measurements():
             yield self.phase, measurement
+
+    def unbudgeted(self) -> Measurement:
+        """Work of the whole run that no budget was charged for, with what it went into."""
+        places = dict(self.places)
+        places["first steps beyond the median step"] = sum(
+            max(0.0, self.clock.booked(phase, "first_step") - self.charged_seconds(phase))
+            for phase in self._phases
+        )
+        parts = [f"{place} {seconds:.3g} s" for place, seconds in places.items() if seconds > 0]
+        return Measurement("unbudgeted_time", sum(places.values()), "; ".join(parts))
 
     def facts(self) -> dict[str, Any]:
         """For the manifest: device state, power method, idle draw, notes."""
@@ -152,18 +250,36 @@ class RunMeters:
             "gpu": self.gpu.state_dict(),
             "cpu": self.cpu.state_dict(),
             "memory": self.memory.state_dict(),
-            "operations": {} if self.operations is None else self.operations.state_dict(),
+            "costs": {} if self.costs is None else self.costs.state_dict(),
+            "steps": self.steps.state_dict(),
+            "places": dict(self.places),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Add the run's earlier segments."""
+        """Add the run's earlier segments.
+
+        What this process did before its first phase is taken off: the earlier one did it too.
+        """
+        self.clock.forget("")
+        self.places.clear()
+        self.places.update(state["places"])
         self._phases = list(state["phases"])
         self.clock.load_state_dict(state["clock"])
         self.gpu.load_state_dict(state["gpu"])
         self.cpu.load_state_dict(state["cpu"])
         self.memory.load_state_dict(state["memory"])
-        if self.operations is not None:
-            self.operations.load_state_dict(state["operations"])
+        self.steps.load_state_dict(state["steps"])
+        if self.costs is not None:
+            self.costs.load_state_dict(state["costs"])
+
+    def _charged(self) -> float:
+        return sum(map(self.charged_seconds, self._phases))
+
+    def _charge(self, phase: str) -> Measurement:
+        steps = self.steps[phase]
+        total = steps.timed + steps.untimed
+        note = f"{steps.untimed} of {total} steps were not timed; the median step is charged"
+        return Measurement("charged_time", self.charged_seconds(phase), note)
 
 
 def no_joules(device: torch.device) -> str:

@@ -84,7 +84,8 @@ def default_columns(rows: Sequence[Row]) -> list[Column]:
     ]
     columns += [Column("params_inference", "inference"), Column("macs", "inference")]
     columns.append(first("mem_peak_allocated", "mem_peak_resident"))
-    columns += [Column("mem_activations", p) for m, p in sorted(measured) if m == "mem_activations"]
+    if ("mem_activations", "setup") in measured:
+        columns.append(Column("mem_activations", "setup"))
     columns.append(Column("train_time", TRAINING))
     columns.append(first("energy_gpu_counter", "energy_cpu_package"))
     asked = {metric for metric, _ in seen}
@@ -111,8 +112,16 @@ def column_for(name: str, rows: Sequence[Row]) -> Column:
 
 
 def all_columns(rows: Sequence[Row]) -> list[Column]:
-    """Every metric that was measured or asked for, the default columns first."""
+    """Every metric that was measured or asked for, the default columns first.
+
+    What stands for a whole run in the phase ``setup`` is not shown phase by phase as well.
+    """
     phases = {(row.metric, row.phase): None for row in rows if row.status != FAILED}
+    phases = {
+        (metric, phase): None
+        for metric, phase in phases
+        if phase in OUTSIDE_TRAINING or (metric, "setup") not in phases
+    }
     known = list(METRICS)
     found = [
         Column(metric, phase if phase in OUTSIDE_TRAINING else TRAINING) for metric, phase in phases

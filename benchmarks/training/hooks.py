@@ -126,7 +126,7 @@ class ValidationHook(Hook):
         with self._meters.window("evaluate"):
             # The window has just opened: what training has cost is booked to this moment.
             cost = {"seconds": self._meters.train_seconds(), **self._meters.spent_besides()}
-            scores = self._task.evaluate(runner.model, "val", self._device)
+            scores = self._scores(runner.model)
             point = {
                 "epoch": runner.epoch + 1,
                 "step": runner.iter,
@@ -139,6 +139,39 @@ class ValidationHook(Hook):
             self._report({"event": "metric", "phase": self._phase.name, **point})
         if self._phase.stop is not None and self._phase.stop(self._state.curve_of_phase()):
             loop.stopped = True
+
+    def _scores(self, model: torch.nn.Module) -> Mapping[str, Any]:
+        """The task's metrics; an evaluation that trains is taken for work outside the budget."""
+        began, before = time.monotonic(), weight_norms(model)
+        scores = self._task.evaluate(model, "val", self._device)
+        if weight_norms(model) != before:
+            self._meters.evaluated_outside(time.monotonic() - began)
+        return scores
+
+
+def weight_norms(model: torch.nn.Module) -> list[float]:
+    """The norms of a model's parameters: other ones once any of them has been trained."""
+    parameters = [p.detach() for p in model.parameters() if p.is_floating_point()]
+    return torch.stack(torch._foreach_norm(parameters)).tolist() if parameters else []
+
+
+class UpdateLimitHook(Hook):
+    """End training once a number of optimizer updates is made, however many a batch makes.
+
+    Args:
+        meters: count the updates.
+        limit: of the whole run.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, meters: RunMeters, limit: float) -> None:
+        self._meters, self._limit = meters, limit
+
+    def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
+        """Make the batch under way the last one where nothing is left."""
+        if self._meters.steps.updates() >= self._limit:
+            runner.train_loop.end_after_batch()
 
 
 class ProgressHook(Hook):

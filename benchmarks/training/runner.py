@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,11 +14,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from benchmarks.meters.session import RunMeters
 from tasks.base import BatchSource
 from tasks.openmmlab.safe_globals import allow_checkpoints
 
 allow_checkpoints()
 
+_NOTHING: AbstractContextManager[Any] = nullcontext()
 TrainStep = Callable[[BaseModel, dict[str, Any], OptimWrapper], dict[str, torch.Tensor]]
 
 
@@ -25,14 +28,14 @@ class TrainLoop(BaseLoop):
     """Train for a number of batches, in epochs whose order depends on their index alone.
 
     Unlike mmengine's loops it can start in the middle of an epoch, asks the method for the
-    training step, and tells the time spent waiting for data.
+    training step, and lets meters follow each step.
 
     Args:
         runner: the runner that calls the hooks.
         source: the training batches.
         train_step: the method's step.
         steps: batches to train on; None to go on until a hook ends it.
-        waited: takes the seconds that each batch was waited for.
+        meters: of the run.
     """
 
     def __init__(
@@ -41,11 +44,11 @@ class TrainLoop(BaseLoop):
         source: BatchSource,
         train_step: TrainStep,
         steps: int | None,
-        waited: Callable[[float], None],
+        meters: RunMeters,
     ) -> None:
         super().__init__(runner, source)
         self._train_step = train_step
-        self._waited = waited
+        self._meters = meters
         self._max_iters = sys.maxsize if steps is None else steps
         self._expected = steps
         self._epoch = 0
@@ -115,15 +118,23 @@ class TrainLoop(BaseLoop):
         while self._iter < self._max_iters:
             waiting = time.perf_counter()
             batch = next(batches, None)
-            self._waited(time.perf_counter() - waiting)
+            self._meters.waited(time.perf_counter() - waiting)
             if batch is None:
                 break
+            self._meters.begin_step(images_of(batch))
             runner.call_hook("before_train_iter", batch_idx=index, data_batch=batch)
-            outputs = self._train_step(runner.model, batch, runner.optim_wrapper)
+            with self._meters.observed(runner.model, runner.optim_wrapper):
+                outputs = self._train_step(runner.model, batch, runner.optim_wrapper)
             runner.call_hook("after_train_iter", batch_idx=index, data_batch=batch, outputs=outputs)
+            self._meters.end_step()
             self._iter += 1
             index += 1
         runner.call_hook("after_train_epoch")
+
+
+def images_of(batch: dict[str, Any]) -> int:
+    """How many images (or other samples) a training batch really holds."""
+    return len(batch["inputs"])
 
 
 class PhaseRunner(Runner):
@@ -137,11 +148,12 @@ class PhaseRunner(Runner):
         source: the training batches.
         train_step: the method's step.
         steps: batches to train on; None to go on until a hook ends it.
-        waited: takes the seconds that each batch was waited for.
+        meters: of the run.
         device: where to train.
         optim_wrapper: mmengine's config of the optimizer wrapper.
         schedule: mmengine parameter schedulers by iteration.
-        hooks: all hooks of the phase.
+        hooks: the harness's hooks.
+        method_hooks: those of the method and of the phase; what they do is metered.
         folder: where mmengine writes its log.
         seed: the seed of the training draws.
         name: what mmengine files its logger and message hub under, one a phase.
@@ -154,17 +166,20 @@ class PhaseRunner(Runner):
         source: BatchSource,
         train_step: TrainStep,
         steps: int | None,
-        waited: Callable[[float], None],
+        meters: RunMeters,
         device: torch.device,
         optim_wrapper: dict[str, Any],
         schedule: list[dict[str, Any]],
         hooks: list[Any],
+        method_hooks: Collection[Any],
         folder: str,
         seed: int,
         name: str,
         checkpoint: str | None = None,
     ) -> None:
-        self._loop = (source, train_step, steps, waited)
+        self._loop = (source, train_step, steps, meters)
+        self._meters = meters
+        self._method_hooks = {id(hook) for hook in method_hooks}
         self._device = device
         unused = ("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")
         super().__init__(
@@ -175,7 +190,7 @@ class PhaseRunner(Runner):
             optim_wrapper=optim_wrapper,
             param_scheduler=schedule or None,
             default_hooks=dict.fromkeys(unused),
-            custom_hooks=hooks,
+            custom_hooks=[*hooks, *method_hooks],
             load_from=checkpoint,
             resume=checkpoint is not None,
             randomness={"seed": seed},
@@ -183,6 +198,17 @@ class PhaseRunner(Runner):
             log_level="WARNING",
             env_cfg={"cudnn_benchmark": device.type == "cuda", "mp_cfg": {}},
         )
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call all hooks; the method's own under the eyes of the meters."""
+        for hook in self._hooks:
+            if not hasattr(hook, fn_name):
+                continue
+            with self._watching(hook, fn_name):
+                getattr(hook, fn_name)(self, **kwargs)
+
+    def _watching(self, hook: Any, stage: str) -> AbstractContextManager[Any]:
+        return self._meters.hook(stage) if id(hook) in self._method_hooks else _NOTHING
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         """The one loop there is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from benchmarks.training.hooks import (
     MeterHook,
     ProgressHook,
     Report,
+    UpdateLimitHook,
     ValidationHook,
     random_state,
 )
@@ -27,11 +29,16 @@ from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
 from benchmarks.training.runner import PhaseRunner
 from benchmarks.training.spending import Spending, SpendingHook
 from benchmarks.training.state import PhaseState
-from methods.base import Method, Phase
+from methods.base import Method, Phase, PhaseResult, Phases
 from tasks.base import BatchSource, Recipe, Task
 from tasks.errors import UserError
 
 log = logging.getLogger("depthbench")
+
+RESERVED_PHASES = frozenset(
+    {"setup", "val", "test", "val_best", "test_best", "inference", "training"}
+)
+"""What the column ``phase`` of rows calls other things than phases of training."""
 
 
 @dataclass
@@ -51,6 +58,7 @@ class TrainingSession:
         validate_every: epochs between validations.
         report: takes progress events.
         metered: amounts by metered currency, besides ``steps``; the first one spent ends training.
+        updates: optimizer updates that end training, however many a batch makes; None for no limit.
     """
 
     task: Task
@@ -66,6 +74,7 @@ class TrainingSession:
     report: Report
     state: PhaseState = field(default_factory=PhaseState)
     metered: Mapping[str, float] = field(default_factory=dict)
+    updates: float | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -95,18 +104,22 @@ class TrainingSession:
             self.model.compile()
 
         replay = list(self.state.finished)
+        names = {""}
         phases = self.method.phases(self.model)
         result = None
         while True:
-            try:
-                phase = next(phases) if result is None else phases.send(result)
-            except StopIteration:
+            # What is replayed was booked when it was done first.
+            with nullcontext() if replay else self.meters.outside("phases"):
+                phase = next(phases, None) if result is None else _next(phases, result)
+            if phase is None:
                 if replay:
-                    raise _other_phases("none", replay[0].name) from None
+                    raise _other_phases("none", replay[0].name)
                 break
+            _require_new(phase.name, names)
             resuming = not replay and saved is not None and not saved["phase_done"]
             if not replay and not resuming and self._spent() >= 1:
-                phases.close()
+                with self.meters.outside("phases"):
+                    phases.close()
                 break
             if replay:
                 result = replay.pop(0)
@@ -130,7 +143,8 @@ class TrainingSession:
 
     def _spent(self) -> float:
         """The fraction of the budget that the finished phases have spent."""
-        return self._spending().fraction(self._trained())
+        updates = self.meters.steps.updates() / self.updates if self.updates else 0.0
+        return max(updates, self._spending().fraction(self._trained()))
 
     def _steps_of(self, phase: Phase, source: BatchSource) -> int | None:
         """Batches that a phase may train on; None where only meters can tell."""
@@ -146,7 +160,6 @@ class TrainingSession:
         config = optim_wrapper_config(recipe, self.method.paramwise, self.device)
         if not resuming:
             self.state.begin(phase.name, self._spent())
-        self.meters.phase = phase.name
         spending = self._spending_hook(phase, steps, recipe) if self.metered else None
         losses = LossHook()
         saver = CheckpointHook(self.checkpoint, self.meters, self.state, recipe.accumulate)
@@ -169,27 +182,37 @@ class TrainingSession:
                 phase.name, self.report, None if spending is None else lambda: spending.fraction
             ),
             saver,
-            *self.method.hooks(),
-            *phase.hooks,
+            *([] if self.updates is None else [UpdateLimitHook(self.meters, self.updates)]),
         ]
+        with self.meters.outside("hooks"):
+            own = [*self.method.hooks(), *phase.hooks]
         runner = PhaseRunner(
             self.model,
             source,
-            self.meters.watched(self.method.train_step),
+            self.method.train_step,
             steps,
-            self.meters.waited,
+            self.meters,
             self.device,
             config,
             [] if spending or steps is None else schedule_in_steps(recipe.schedule, steps),
             hooks,
+            own,
             str(self.folder / "mmengine"),
             # Each phase has draws of its own, which draws in prepare() must not shift.
             seed=self.seed + 1000 * (len(self.state.finished) + 1),
             checkpoint=str(self.checkpoint) if resuming else None,
             name=f"{self.folder.name}-{len(self.state.finished)}",
         )
-        runner.train()
-        result = self.state.end(runner.iter, self.model, phase.keep)
+        with self.meters.training(phase.name):
+            runner.train()
+        made = self.meters.steps
+        result = self.state.end(
+            runner.iter,
+            self.model,
+            phase.keep,
+            samples=made[phase.name].images,
+            updates=made[phase.name].updated,
+        )
         self._save_phase_end()
         return result
 
@@ -220,6 +243,24 @@ class TrainingSession:
                 draft,
             )
             draft.replace(self.checkpoint)
+
+
+def _next(phases: Phases, result: PhaseResult) -> Phase | None:
+    try:
+        return phases.send(result)
+    except StopIteration:
+        return None
+
+
+def _require_new(name: str, names: set[str]) -> None:
+    """Refuse a phase whose rows could not be told from others."""
+    if name in names or name in RESERVED_PHASES:
+        raise UserError(
+            f"a phase of the method is called '{name}', which "
+            + ("an earlier one is, too" if name in names and name else "names other rows")
+            + ": give every phase a name of its own"
+        )
+    names.add(name)
 
 
 def _other_phases(now: str, before: str) -> UserError:

@@ -49,9 +49,12 @@ class PhaseState:
         """The validations of the phase under way."""
         return [point for point in self.curve if point["phase"] == self.phase]
 
-    def end(self, steps: int, model: nn.Module, keep: bool) -> PhaseResult:
+    def end(
+        self, steps: int, model: nn.Module, keep: bool, samples: int = 0, updates: int = 0
+    ) -> PhaseResult:
         """Finish the phase under way and return its result."""
-        result = PhaseResult(self.phase, steps, tuple(self.curve_of_phase()))
+        curve = tuple(self.curve_of_phase())
+        result = PhaseResult(self.phase, steps, curve, samples, updates)
         self.finished.append(result)
         if keep:
             self.kept[self.phase] = copy_weights(model)
@@ -67,7 +70,8 @@ class PhaseState:
         """Restore what :meth:`state_dict` gave."""
         vars(self).update(state)
         self.finished = [
-            PhaseResult(r["name"], r["steps"], tuple(r["curve"])) for r in state["finished"]
+            PhaseResult(**{**result, "curve": tuple(result["curve"])})
+            for result in state["finished"]
         ]
 
 

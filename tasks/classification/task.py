@@ -137,6 +137,11 @@ class ClassificationTask(Task):
                 "choose another arch or image_size"
             ) from error
 
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return self._data.classes
+
     def fingerprint(self) -> dict[str, Any]:
         """Sizes, classes, split rule and a sha256 of the images and labels of each split."""
         return {

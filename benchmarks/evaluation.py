@@ -1,0 +1,172 @@
+"""The rows of one run, and those that its deployable networks give on validation and test."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from mmengine.model import BaseModel
+
+from benchmarks.building import Built
+from benchmarks.meters.modes import evaluating
+from benchmarks.meters.session import RunMeters
+from benchmarks.records import METRICS, OF_METHODS, Measurement, Row, declare_metric
+from benchmarks.training.state import PhaseState
+from tasks.base import Score, as_score, sealed_test_split
+from tasks.errors import UserError
+
+log = logging.getLogger("depthbench")
+
+CHOSEN_ON_TEST = "the best epoch was chosen on these very images: there is no test split"
+
+Scores = dict[tuple[str, str], Mapping[str, Score]]
+"""Metrics by variant and split."""
+
+
+class Rows:
+    """The rows of one run, with its identity filled in; no quantity is there more than once."""
+
+    def __init__(self, built: Built, run_id: str) -> None:
+        self._identity = {
+            "suite": built.spec.suite,
+            "run_id": run_id,
+            "task": built.task.family,
+            "dataset": built.task.dataset,
+            "arch": built.task.arch,
+            "method": built.label,
+            "seed": built.spec.seed,
+        }
+        self._keys: set[tuple[str, str, str]] = set()
+        self.rows: list[Row] = []
+
+    @property
+    def metrics(self) -> set[str]:
+        """Names of all metrics that there is a row of."""
+        return {metric for _, _, metric in self._keys}
+
+    def add(self, variant: str, phase: str, measurement: Measurement) -> None:
+        """Add one measurement; ``variant`` is empty for what belongs to the whole run.
+
+        Raises:
+            UserError: there is one of the same variant, phase and metric.
+        """
+        key = variant, phase, measurement.metric
+        if key in self._keys:
+            raise UserError(
+                f"{measurement.metric} of phase '{phase}'"
+                + (f" and variant '{variant}'" if variant else "")
+                + f" was measured twice in a run of {self._identity['method']}: give the second "
+                "one a name of its own"
+            )
+        self._keys.add(key)
+        self.rows.append(Row.of(measurement, variant=variant, phase=phase, **self._identity))
+
+    def value(self, metric: str, phase: str) -> float | None:
+        """The first value of a metric in a phase."""
+        found = (r.value for r in self.rows if r.metric == metric and r.phase == phase)
+        return next(found, None)
+
+
+def evaluate(
+    built: Built, model: BaseModel, state: PhaseState, table: Rows, meters: RunMeters
+) -> dict[str, BaseModel]:
+    """Evaluate every variant with the last weights and with the best on validation.
+
+    Returns:
+        The deployable networks with the last weights.
+    """
+    networks = variants(built, model, meters)
+    with meters.window("evaluate"):
+        found = scores(built, networks)
+    last_epoch = state.curve[-1]["epoch"] if state.curve else None
+    if state.best_weights is None or state.best_epoch == last_epoch:
+        best = found
+    else:
+        with weights(model, state.best_weights):
+            chosen = variants(built, model, meters)
+            with meters.window("evaluate"):
+                best = scores(built, chosen)
+    for suffix, values in (("", found), ("_best", best)):
+        for (variant, split), metrics in values.items():
+            for metric, score in metrics.items():
+                chosen_on_test = suffix and split == "test" and built.task.val_is_test
+                shown = Score(None, CHOSEN_ON_TEST) if chosen_on_test else score
+                table.add(variant, split + suffix, Measurement(metric, shown.value, shown.note))
+    return networks
+
+
+def variants(built: Built, model: BaseModel, meters: RunMeters) -> dict[str, BaseModel]:
+    """The deployable networks, made without the test split."""
+    with meters.outside("variants"), sealed_test_split("the method, in variants"):
+        return dict(built.method.variants(model))
+
+
+def scores(built: Built, networks: Mapping[str, BaseModel]) -> Scores:
+    """The task's metrics by variant and split; one that serves as both is evaluated once."""
+    found: Scores = {}
+    for name, network in networks.items():
+        for split in ("val", "test"):
+            if split == "test" and built.task.val_is_test:
+                found[name, split] = found[name, "val"]
+                continue
+            values = built.task.evaluate(network, split, built.device)
+            found[name, split] = {key: as_score(value) for key, value in values.items()}
+    return found
+
+
+def add_analysis(built: Built, networks: Mapping[str, BaseModel], table: Rows) -> str:
+    """Add what the method's ``analyse`` gives for each network, after everything else.
+
+    Returns:
+        Why there is none of it, if ``analyse`` has failed: the metrics that the method declares
+        are unavailable then. Empty otherwise.
+
+    Raises:
+        UserError: it gives a metric that is the task's or the harness's to measure.
+    """
+    problem = ""
+    measured = table.metrics
+    for variant, network in networks.items():
+        found: Mapping[str, float | None] = {}
+        try:
+            with evaluating(network):
+                batches = built.task.eval_batches("test", built.device)
+                found = built.method.analyse(variant, network, batches)
+        except Exception as error:
+            log.exception("analyse of %s has failed", built.label)
+            problem = " ".join(f"analyse failed: {type(error).__name__}: {error}".split())[:300]
+            found = dict.fromkeys(built.method.metrics)
+        for metric, value in found.items():
+            refuse_measured(metric, measured, built.label)
+            declare_metric(metric, built.method.metrics.get(metric.split("@")[0], ""))
+            table.add(
+                variant, "test", Measurement(metric, value, "" if value is not None else problem)
+            )
+    return problem
+
+
+def refuse_measured(metric: str, measured: set[str], method: str) -> None:
+    """Refuse a method's metric that is somebody else's to measure.
+
+    Raises:
+        UserError: it is one.
+    """
+    if metric in measured or (metric in METRICS and metric not in OF_METHODS):
+        raise UserError(
+            f"the method {method} returns '{metric}' from analyse, which the task or the harness "
+            f"measures: give it a name of its own, or a condition such as {metric}@hard"
+        )
+
+
+@contextmanager
+def weights(model: BaseModel, state: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Hold other weights for a while."""
+    own = copy.deepcopy(model.state_dict())
+    model.load_state_dict(state)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)

@@ -11,9 +11,12 @@ _WINDOWS = {
     "train_time": "training",
     "eval_time": "evaluation",
     "checkpoint_time": "checkpoints",
+}
+_LATER_WINDOWS = {
     "counting_time": "steps whose operations were counted",
     "unbudgeted_time": "the method outside the budget",
 }
+"""Windows that earlier versions had no rows of."""
 _READING = 1e-6
 """Seconds by which sums of the same clock readings may differ, in another order of adding."""
 _ROUNDING = 1e-3
@@ -47,6 +50,11 @@ def seconds_of(run: Subject, metric: str, phases: list[str]) -> float | None:
 
 def _windows(run: Subject, phase: str) -> Balance:
     parts = [_part(name, run.row(metric, phase)) for metric, name in _WINDOWS.items()]
+    parts += [
+        _part(name, run.row(metric, phase))
+        for metric, name in _LATER_WINDOWS.items()
+        if run.row(metric, phase) is not None
+    ]
     train = run.row("train_time", phase)
     if train is None or train.status != OK:
         # What was waited for is inside training, unless nothing but the first step was trained.

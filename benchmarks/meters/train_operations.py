@@ -7,30 +7,33 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.meters.operations import OperationCounter
 
-DENSE = 32
-"""Steps per count under a budget in training FLOPs."""
-SPARSE = 512
-"""Steps per count of any other run, once a phase is well under way."""
+class Sampling(NamedTuple):
+    """How the steps of a phase are cut into blocks, of which one step each is counted.
 
-
-def block_of(step: int, longest: int) -> range:
-    """The block of steps that one counted step stands for: 1, 2-8, 9-16, 17-32, and so on.
-
-    Args:
-        step: of a phase, from 1.
-        longest: steps of a block at most.
+    A block that begins at step s has ``s // share`` steps, at least ``least``, at most ``most``.
     """
-    if step == 1:
-        return range(1, 2)
-    first, length = 2, 7
-    while step >= first + length:
-        first += length
-        length = min(first - 1, longest)
-    return range(first, first + length)
+
+    share: int
+    least: int
+    most: int
+
+    def block(self, step: int) -> range:
+        """The block of a step, counted from 1; the first step is one of its own."""
+        block = range(1, 2)
+        while step not in block:
+            length = min(max(block.stop // self.share, self.least), self.most)
+            block = range(block.stop, block.stop + length)
+        return block
+
+
+DENSE = Sampling(share=8, least=2, most=32)
+"""For a budget in training FLOPs."""
+SPARSE = Sampling(share=2, least=7, most=512)
+"""For any other run: some twelve of 400 steps, one of 512 in the long run."""
 
 
 def counted_step(block: range, seed: int, phase: str) -> int:
@@ -39,7 +42,7 @@ def counted_step(block: range, seed: int, phase: str) -> int:
     Never the second of a phase, which may be compiled anew.
     """
     draw = random.Random(f"{seed}/{phase}/{block.start}")
-    return draw.randint(3 if block.start == 2 else block.start, block.stop - 1)
+    return draw.choice([step for step in block if step != 2])
 
 
 @dataclass
@@ -108,7 +111,7 @@ class TrainOperations:
     def __init__(self, strict: bool = False, seed: int = 0) -> None:
         self._phase = "train"
         self._strict, self._seed = strict, seed
-        self._longest = DENSE if strict else SPARSE
+        self._sampling = DENSE if strict else SPARSE
         self._accounts: dict[str, Account] = defaultdict(Account)
         self._block = range(0)
         self._counted = 0
@@ -131,7 +134,7 @@ class TrainOperations:
         account = self._accounts[self._phase]
         account.steps += 1
         if account.steps not in self._block:
-            self._block = block_of(account.steps, self._longest)
+            self._block = self._sampling.block(account.steps)
             self._counted = counted_step(self._block, self._seed, self._phase)
             if account.steps <= self._counted:
                 account.price = None

@@ -56,6 +56,19 @@ class MeterHook(Hook):
         self._meters.close()
 
 
+class StepEndHook(Hook):
+    """Book a step before anybody asks what has been spent, and before a checkpoint is saved."""
+
+    priority = "LOW"
+
+    def __init__(self, meters: RunMeters) -> None:
+        self._meters = meters
+
+    def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
+        """The step is over."""
+        self._meters.end_step()
+
+
 class LossHook(Hook):
     """Sum the loss on the device; nothing is copied to the host until it is asked for."""
 

@@ -126,7 +126,6 @@ class TrainLoop(BaseLoop):
             with self._meters.observed(runner.model, runner.optim_wrapper):
                 outputs = self._train_step(runner.model, batch, runner.optim_wrapper)
             runner.call_hook("after_train_iter", batch_idx=index, data_batch=batch, outputs=outputs)
-            self._meters.end_step()
             self._iter += 1
             index += 1
         runner.call_hook("after_train_epoch")

@@ -21,6 +21,7 @@ from benchmarks.training.hooks import (
     MeterHook,
     ProgressHook,
     Report,
+    StepEndHook,
     UpdateLimitHook,
     ValidationHook,
     random_state,
@@ -167,6 +168,7 @@ class TrainingSession:
             # Compiled steps that are counted run uncompiled: the second one then compiles.
             MeterHook(self.meters, 2 if recipe.compile and self.meters.operations else 1),
             losses,
+            StepEndHook(self.meters),
             *([] if spending is None else [spending]),
             ValidationHook(
                 self.task,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,11 +46,14 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp())
 
 
-def timed(taken: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Without the first batch of each phase, which is warm-up."""
-    return [
-        one for before, one in zip([("", 0.0), *taken], taken, strict=False) if one[0] == before[0]
-    ]
+def charged(taken: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Each batch with what the budget is charged: the first of a phase at most its median."""
+    found = []
+    for phase, own in itertools.groupby(taken, key=lambda one: one[0]):
+        first, *rest = [seconds for _, seconds in own]
+        fair = min(first, sorted(rest)[len(rest) // 2]) if rest else first
+        found += [(phase, seconds) for seconds in (fair, *rest)]
+    return found
 
 
 @FEW
@@ -59,21 +63,40 @@ def timed(taken: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     share=st.floats(0.1, 0.9),
     epochs=st.integers(1, 2),
 )
-def test_all_phases_together_overspend_by_less_than_their_last_step(seconds, budget, share, epochs):
+def test_all_phases_together_overspend_by_less_than_two_steps(seconds, budget, share, epochs):
     phases = [Phase("search", share=share), Phase("warm_up", epochs=epochs), Phase("train")]
     method = Paced(Clock(), seconds, phases)
     run = tiny_session(folder(), method, {"seconds": budget})
     state = run.run()
-    paid = timed(method.taken)
-    total = sum(s for _, s in paid)
+    total = sum(s for _, s in charged(method.taken))
     assert run.meters.spent("seconds") == pytest.approx(total)
-    assert budget <= total < budget + paid[-1][1] + 1e-6
-    search = [s for name, s in paid if name == "search"]
-    assert sum(search[:-1]) < share * budget <= sum(search) + 1e-6
+    # A first step is charged once the second one tells its price.
+    assert budget - 1e-6 <= total < budget + 2 * max(seconds)
     steps = {result.name: result.steps for result in state.finished}
     assert steps.get("warm_up", 0) <= epochs * EPOCH
     if "train" in steps:
         assert steps["warm_up"] == epochs * EPOCH
+
+
+def test_a_first_step_that_works_ahead_is_charged_as_a_median_step_and_told(tmp_path):
+    """A compilation is no fault of the method's; a search hidden there must not go unseen."""
+    method = Paced(Clock(), [100.0, *[1.0] * 1000])
+    run = tiny_session(tmp_path, method, {"seconds": 20.0})
+    state = run.run()
+    assert state.finished[0].steps == 20
+    assert run.meters.spent("seconds") == pytest.approx(20.0)
+    found = run.meters.unbudgeted()
+    assert found.value == pytest.approx(99.0)
+    assert "first steps beyond the median step 99 s" in found.reason
+
+
+def test_phases_of_a_single_step_are_charged_in_full(tmp_path):
+    phases = [Phase(f"part {number}", share=1e-6) for number in range(200)]
+    method = Paced(Clock(), [1.0], phases)
+    run = tiny_session(tmp_path, method, {"seconds": 20.0})
+    state = run.run()
+    assert sum(result.steps for result in state.finished) <= 21
+    assert run.meters.spent("seconds") <= 21
 
 
 @FEW
@@ -93,14 +116,14 @@ def test_training_flops_pay_for_every_step_the_first_included(batches, part):
 def test_the_currency_that_is_exhausted_first_ends_training(tmp_path, steps):
     method = Paced(Clock(), [2.0])
     state = tiny_session(tmp_path, method, {"seconds": 20.0}, steps=steps).run()
-    assert state.finished[0].steps == min(steps, 11), "ten steps of 2 s, and one to warm up"
+    assert state.finished[0].steps == min(steps, 10), "ten steps of 2 s, the first one included"
 
 
 def test_a_phase_that_stops_leaves_the_rest_to_the_next(tmp_path):
     phases = [Phase("search", share=0.5, stop=lambda curve: True), Phase("train")]
     method = Paced(Clock(), [1.0], phases)
     state = tiny_session(tmp_path, method, {"seconds": 40.0}).run()
-    assert [p.steps for p in state.finished] == [EPOCH, 1 + 40 - (EPOCH - 1)]
+    assert [p.steps for p in state.finished] == [EPOCH, 40 - EPOCH]
 
 
 def test_every_phase_has_its_share_and_a_schedule_of_its_own(tmp_path):
@@ -108,12 +131,12 @@ def test_every_phase_has_its_share_and_a_schedule_of_its_own(tmp_path):
     method = Paced(Clock(), [1.0], phases)
     run = tiny_session(tmp_path, method, {"seconds": 80.0}, schedule=SCHEDULES["cosine"])
     state = run.run()
-    assert [p.steps for p in state.finished] == [41, 21, 21]
+    assert [p.steps for p in state.finished] == [40, 20, 20]
     seen = iter(method.rates.seen)
-    for length in (41, 21, 21):
+    for length in (40, 20, 20):
         own = [next(seen) for _ in range(length)]
-        assert own[:2] == [0.1, 0.1], "the first step is warm-up and spends nothing"
-        assert own[length // 2 + 1] == pytest.approx(0.05, abs=0.005)
+        assert own[:2] == [0.1, 0.1], "the first step is charged when the second one is made"
+        assert own[length // 2 + 1] == pytest.approx(0.05, abs=0.01)
         assert own[-1] < 0.003
 
 
@@ -122,7 +145,7 @@ def test_nothing_is_left_for_a_phase_after_the_end(tmp_path):
     method = Paced(Clock(), [1.0], phases)
     state = tiny_session(tmp_path, method, {"seconds": 7.0}).run()
     assert [p.name for p in state.finished] == ["long"]
-    assert state.curve[-1]["step"] == 8, "the end of the budget is validated"
+    assert state.curve[-1]["step"] == 7, "the end of the budget is validated"
 
 
 def test_a_budget_ends_after_a_whole_optimizer_step(tmp_path):
@@ -160,10 +183,9 @@ def test_the_schedule_is_mmengines_at_the_spent_fraction(name):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_methods_of_unequal_speed_meet_at_equal_fractions(name):
     fast, slow = rates(0, name, 1.0, seconds=240.0), rates(0, name, 6.0, seconds=240.0)
-    assert (len(fast), len(slow)) == (241, 41)
-    # The first step is warm-up: after it nothing is spent.
-    assert slow[1:] == fast[1::6]
-    assert slow[-1] == pytest.approx(fast[-6])
+    assert (len(fast), len(slow)) == (240, 40)
+    # The first step is charged with the second.
+    assert slow[2:] == fast[12::6]
 
 
 @given(
@@ -259,5 +281,4 @@ def test_a_killed_run_spends_the_same_seconds(stop_at):
     run = tiny_session(where, second, {"seconds": 40.0})
     run.run()
     assert run.meters.spent("seconds") == pytest.approx(40.0)
-    # One step of each phase is warm-up, and one of the process that went on.
-    assert len(first.taken) + len(second.taken) in (42, 43)
+    assert len(first.taken) + len(second.taken) in (40, 41)

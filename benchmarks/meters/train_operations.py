@@ -30,7 +30,7 @@ class Sampling(NamedTuple):
         return block
 
 
-DENSE = Sampling(share=8, least=2, most=32)
+DENSE = Sampling(share=16, least=2, most=16)
 """For a budget in training FLOPs."""
 SPARSE = Sampling(share=2, least=7, most=512)
 """For any other run: some twelve of 400 steps, one of 512 in the long run."""

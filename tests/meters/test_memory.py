@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from benchmarks.meters import memory as memory_module
-from benchmarks.meters.memory import PeakMemory, explain_peak
+from benchmarks.meters.memory import PeakMemory
 from benchmarks.meters.nvml import NvmlDevice
+from benchmarks.meters.step_memory import StepMemory
 
 MIB = 2**20
 
@@ -113,6 +114,13 @@ def test_peaks_survive_a_reset_by_somebody_else(monkeypatch: pytest.MonkeyPatch)
     assert "NVML does not list this process" in rows["mem_peak_process"].reason
 
 
+def taken_apart(model, step, optimizer, peak=None) -> dict[str, float | None]:
+    memory = StepMemory(peak)
+    with memory.watching(model, [optimizer]):
+        step()
+    return {m.metric: m.value for m in memory.measurements()}
+
+
 def explained(model: nn.Module, x: torch.Tensor, forward=None) -> dict[str, float | None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 
@@ -122,7 +130,7 @@ def explained(model: nn.Module, x: torch.Tensor, forward=None) -> dict[str, floa
         optimizer.step()
         optimizer.zero_grad()
 
-    return {m.metric: m.value for m in explain_peak(model, step, optimizer)}
+    return taken_apart(model, step, optimizer)
 
 
 def test_a_step_taken_apart() -> None:
@@ -172,9 +180,69 @@ def test_two_backward_passes_do_not_add_up() -> None:
             model(x).sum().backward()
         optimizer.step()
 
-    parts = {m.metric: m.value for m in explain_peak(model, step, optimizer)}
+    parts = taken_apart(model, step, optimizer)
     assert parts["mem_activations"] == 2 * x.nbytes
     assert parts["mem_optimizer"] == 0
+
+
+def test_gradients_written_by_hand_are_seen() -> None:
+    model = nn.Linear(16, 16, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step() -> None:
+        with torch.no_grad():
+            model.weight.grad = torch.ones_like(model.weight)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    assert taken_apart(model, step, optimizer)["mem_gradients"] == 16 * 16 * 4
+
+
+def test_an_optimizer_of_the_methods_own_has_its_state_counted() -> None:
+    model = nn.Linear(16, 16, bias=False)
+    own = torch.optim.Adam(model.parameters())
+    given = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step() -> None:
+        model(torch.randn(2, 16)).sum().backward()
+        own.step()
+
+    state = 2 * 16 * 16 * 4 + 4  # two moments and the number of steps
+    assert taken_apart(model, step, given)["mem_optimizer"] == state
+
+
+def test_of_several_steps_the_one_that_holds_most_counts() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.Tanh())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    memory = StepMemory()
+    for images in (4, 64, 8):
+        with memory.watching(model, [optimizer]):
+            model(torch.randn(images, 16)).sum().backward()
+            optimizer.step()
+    assert memory.values["mem_activations"] == 2 * 64 * 16 * 4
+    restored = StepMemory()
+    restored.load_state_dict(json.loads(json.dumps(memory.state_dict())))
+    assert restored.values == memory.values
+
+
+def test_a_step_under_watch_computes_what_it_does_unwatched() -> None:
+    """Double backward, and torch.func, which refuses saved-tensor hooks, go on working."""
+    torch.manual_seed(0)
+    weight, x = torch.randn(5, 5), torch.randn(3, 5)
+
+    def step() -> torch.Tensor:
+        model = nn.Linear(5, 5)
+        model.weight = nn.Parameter(weight.clone())
+        model.bias.data.zero_()
+        first = torch.autograd.grad(model(x).tanh().sum(), model.weight, create_graph=True)[0]
+        first.square().sum().backward()
+        inner = torch.func.grad(lambda w: (x @ w).sin().sum())(weight)
+        return model.weight.grad + inner
+
+    plain = step()
+    with StepMemory().watching(nn.Linear(1, 1)):
+        watched = step()
+    assert torch.equal(plain, watched)
 
 
 @pytest.mark.gpu
@@ -192,7 +260,7 @@ def test_cuda_peak_is_explained() -> None:
 
     peak = PeakMemory("cuda")
     peak.start()
-    rows = {m.metric: m.value for m in explain_peak(model, step, optimizer, peak)}
+    rows = taken_apart(model, step, optimizer, peak)
     peak.stop()
     total = sum(rows.values())
     assert values(peak)["mem_peak_allocated"] >= total

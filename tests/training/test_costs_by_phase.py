@@ -1,0 +1,216 @@
+"""Costs of training are those of the steps that a run makes, phase by phase."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.budget import Budget
+from benchmarks.conformance.subject import contained
+from benchmarks.planning import plan_runs
+from benchmarks.run import execute
+from benchmarks.spec import RunSpec
+from methods import METHODS, Method, Phase
+from tasks.classification.task import ClassificationTask
+
+BATCH = 32
+Values = dict[tuple[str, str], float | None]
+
+
+@contextmanager
+def registered(kind: type[Method]) -> Iterator[None]:
+    METHODS.register("tried")(kind)
+    try:
+        yield
+    finally:
+        del METHODS._objects["tried"]
+
+
+def rows_of(folder, kind: type[Method], budget: dict[str, float], **more: Any) -> Values:
+    """The rows of a run on digits that belong to no variant."""
+    fields = {
+        "suite": "tiny",
+        "profile": "smoke",
+        "task": "classification",
+        "task_options": {"dataset": "digits", "arch": "cifar_resnet8"},
+        "method": "tried",
+        "method_options": {},
+        "seed": 0,
+        "budget": Budget(budget),
+        "recipe": {"batch_size": BATCH},
+        "device": "cpu",
+        "threads": 1,
+    }
+    spec = RunSpec(**{**fields, **more})
+    with registered(kind), contained():
+        (plan,) = plan_runs([spec.to_dict()], lambda event: None, estimate=True)
+        execute(plan, str(folder / "run"), lambda event: None)
+    with open(folder / "run" / "rows.csv", newline="") as file:
+        return {
+            (r["metric"], r["phase"]): float(r["value"]) if r["value"] else None
+            for r in csv.DictReader(file)
+            if not r["variant"]
+        }
+
+
+class Plain(Method):
+    changes_nothing = True
+
+    def prepare(self, model):
+        return model
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Values:
+    return rows_of(tmp_path_factory.mktemp("plain"), Plain, {"steps": 24})
+
+
+def test_one_phase_stands_for_the_run(plain):
+    for metric in ("train_flops", "params_trainable", "mem_gradients", "mem_activations"):
+        assert plain[metric, "setup"] == plain[metric, "train"]
+    assert plain["samples", "train"] == 24 * BATCH
+    assert plain["updates", "train"] == plain["steps", "train"] == 24
+    task = ClassificationTask(dataset="digits", arch="cifar_resnet8")
+    batch = next(task.batches(BATCH, 0, torch.device("cpu")).epoch(0))
+    with FlopCounterMode(display=False) as counter:
+        sum(task.build_model()(**batch, mode="loss").values()).backward()
+    assert plain["train_flops", "setup"] == counter.get_total_flops() / BATCH
+
+
+def test_a_teacher_in_one_phase_is_that_phases_cost(tmp_path, plain):
+    class Taught(Plain):
+        taught = False
+
+        def phases(self, model):
+            yield Phase("teacher", share=0.5)
+            self.taught = True
+            yield Phase("student", changes={"optimizer": {"type": "Adam", "lr": 1e-3}})
+
+        def train_step(self, model, data, optim_wrapper):
+            if self.taught:
+                with torch.no_grad():
+                    model.backbone(data["inputs"])
+            return super().train_step(model, data, optim_wrapper)
+
+    found = rows_of(tmp_path, Taught, {"steps": 24})
+    alone, taught = (found["train_flops", phase] for phase in ("teacher", "student"))
+    assert alone == plain["train_flops", "train"]
+    forward = taught - alone
+    assert 0.25 * alone < forward < 0.45 * alone
+    assert found["train_flops", "setup"] == pytest.approx((alone + taught) / 2)
+    # Adam, which the second phase names, keeps two moments where SGD keeps one.
+    assert found["mem_optimizer", "student"] > 1.9 * found["mem_optimizer", "teacher"]
+    assert found["mem_optimizer", "setup"] == found["mem_optimizer", "student"]
+
+
+def test_growing_images_cost_the_mean_over_those_trained_on(tmp_path, plain):
+    class Growing(Plain):
+        size = 4
+
+        def phases(self, model):
+            for self.size in (4, 8):
+                yield Phase(f"size={self.size}", share=0.5)
+
+        def train_step(self, model, data, optim_wrapper):
+            inputs = F.interpolate(data["inputs"], size=self.size)
+            return super().train_step(model, {**data, "inputs": inputs}, optim_wrapper)
+
+    found = rows_of(tmp_path, Growing, {"steps": 24})
+    small, large = found["train_flops", "size=4"], found["train_flops", "size=8"]
+    assert small < 0.35 * large
+    assert large == plain["train_flops", "train"]
+    assert found["train_flops", "setup"] == pytest.approx((small + large) / 2)
+    assert found["mem_activations", "setup"] == found["mem_activations", "size=8"]
+
+
+def test_freezing_reports_the_most_that_was_trained(tmp_path, plain):
+    class Freezing(Plain):
+        def phases(self, model):
+            yield Phase("all", share=0.5)
+            model.backbone.requires_grad_(False)
+            last = list(model.backbone.children())[-1]
+            last.requires_grad_(True)
+            yield Phase("last")
+
+    found = rows_of(tmp_path, Freezing, {"steps": 24})
+    assert found["params_trainable", "all"] == plain["params_trainable", "train"]
+    assert found["params_trainable", "last"] == 65 * 10
+    assert found["params_trainable", "setup"] == found["params_trainable", "all"]
+    assert found["mem_gradients", "last"] == 65 * 10 * 4
+
+
+def test_a_phase_that_accumulates_makes_the_updates_that_it_makes(tmp_path):
+    class Accumulating(Plain):
+        def phases(self, model):
+            yield Phase("one", share=0.5)
+            yield Phase("four", changes={"accumulate": 4})
+
+    found = rows_of(tmp_path, Accumulating, {"epochs": 1})
+    batches = found["steps", "one"], found["steps", "four"]
+    assert found["updates", "one"] == batches[0]
+    assert found["updates", "four"] == -(-batches[1] // 4)
+
+
+def test_work_of_a_batch_is_divided_by_the_recipes_batch(tmp_path):
+    """What is done once a step, whatever the batch: at 4 images it would count 8 times."""
+
+    class Composing(Plain):
+        def train_step(self, model, data, optim_wrapper):
+            torch.ones(64, 64) @ torch.ones(64, 64)
+            return super().train_step(model, data, optim_wrapper)
+
+    found = rows_of(tmp_path, Composing, {"steps": 4})
+    bare = rows_of(tmp_path / "bare", Plain, {"steps": 4})
+    extra = found["train_flops", "setup"] - bare["train_flops", "setup"]
+    assert extra == pytest.approx(2 * 64**3 / BATCH)
+
+
+def several_updates(times: int) -> type[Method]:
+    class Several(Plain):
+        def train_step(self, model, data, optim_wrapper):
+            for _ in range(times):
+                out = super().train_step(model, data, optim_wrapper)
+            return out
+
+    return Several
+
+
+def test_a_budget_in_steps_is_one_of_updates(tmp_path):
+    found = rows_of(tmp_path, several_updates(8), {"steps": 24})
+    assert found["steps", "train"] == 3
+    assert found["updates", "train"] == found["spent_steps", "train"] == 24
+
+
+def test_images_that_the_data_do_not_have_are_not_counted(tmp_path):
+    """A batch of 2,000 of fewer digits is one of all digits."""
+    images = ClassificationTask(dataset="digits", arch="cifar_resnet8").train_samples()
+    assert images < 2000
+    found = rows_of(tmp_path, Plain, {"samples": 2 * images}, recipe={"batch_size": 2000})
+    assert found["steps", "train"] == 2
+    assert found["samples", "train"] == found["spent_samples", "train"] == 2 * images
+
+
+def in_a_thread(work: Callable[[], Any]) -> Any:
+    from threading import Thread
+
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_a_step_whose_operations_nobody_saw_has_no_cost_instead_of_none(tmp_path):
+    class Hidden(Plain):
+        def train_step(self, model, data, optim_wrapper):
+            in_a_thread(lambda: Method.train_step(self, model, data, optim_wrapper))
+            return {}
+
+    found = rows_of(tmp_path, Hidden, {"steps": 4})
+    assert found["train_flops", "setup"] is None
+    assert found["updates", "train"] == 4

@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from benchmarks.building import Built
 from benchmarks.meters.modes import evaluating
 from benchmarks.meters.session import RunMeters
-from benchmarks.records import METRICS, OF_METHODS, Measurement, Row, declare_metric
+from benchmarks.records import RESERVED, Measurement, Row, declare_metric
 from benchmarks.training.state import PhaseState
 from tasks.base import Score, as_score, sealed_test_split
 from tasks.errors import UserError
@@ -154,7 +154,7 @@ def refuse_measured(metric: str, measured: set[str], method: str) -> None:
     Raises:
         UserError: it is one.
     """
-    if metric in measured or (metric in METRICS and metric not in OF_METHODS):
+    if metric in measured or metric in RESERVED:
         raise UserError(
             f"the method {method} returns '{metric}' from analyse, which the task or the harness "
             f"measures: give it a name of its own, or a condition such as {metric}@hard"

@@ -117,6 +117,8 @@ METRICS: dict[str, Metric] = {
 
 OF_METHODS = ("diversity", "macs_executed", "selection_rate", "iterations", "non_converged")
 """Metrics of this table that methods give for themselves, from ``analyse``."""
+RESERVED = frozenset(METRICS) - frozenset(OF_METHODS)
+"""Metrics that are the harness's and the tasks' to measure."""
 
 
 def declare_metric(name: str, unit: str) -> None:

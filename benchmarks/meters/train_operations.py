@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.meters.operations import OperationCounter
 
+
 class Sampling(NamedTuple):
     """How the steps of a phase are cut into blocks, of which one step each is counted.
 

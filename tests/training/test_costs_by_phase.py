@@ -2,69 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from training.method_runs import BATCH, Plain, Values, rows_of
 
-from benchmarks.budget import Budget
-from benchmarks.conformance.subject import contained
-from benchmarks.planning import plan_runs
-from benchmarks.run import execute
-from benchmarks.spec import RunSpec
-from methods import METHODS, Method, Phase
+from methods import Method, Phase
 from tasks.classification.task import ClassificationTask
-
-BATCH = 32
-Values = dict[tuple[str, str], float | None]
-
-
-@contextmanager
-def registered(kind: type[Method]) -> Iterator[None]:
-    METHODS.register("tried")(kind)
-    try:
-        yield
-    finally:
-        del METHODS._objects["tried"]
-
-
-def rows_of(folder, kind: type[Method], budget: dict[str, float], **more: Any) -> Values:
-    """The rows of a run on digits that belong to no variant."""
-    fields = {
-        "suite": "tiny",
-        "profile": "smoke",
-        "task": "classification",
-        "task_options": {"dataset": "digits", "arch": "cifar_resnet8"},
-        "method": "tried",
-        "method_options": {},
-        "seed": 0,
-        "budget": Budget(budget),
-        "recipe": {"batch_size": BATCH},
-        "device": "cpu",
-        "threads": 1,
-    }
-    spec = RunSpec(**{**fields, **more})
-    with registered(kind), contained():
-        (plan,) = plan_runs([spec.to_dict()], lambda event: None, estimate=True)
-        execute(plan, str(folder / "run"), lambda event: None)
-    with open(folder / "run" / "rows.csv", newline="") as file:
-        return {
-            (r["metric"], r["phase"]): float(r["value"]) if r["value"] else None
-            for r in csv.DictReader(file)
-            if not r["variant"]
-        }
-
-
-class Plain(Method):
-    changes_nothing = True
-
-    def prepare(self, model):
-        return model
 
 
 @pytest.fixture(scope="module")

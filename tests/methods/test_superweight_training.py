@@ -76,7 +76,7 @@ def test_search_sums_the_weight_gradients_of_the_last_epoch(tmp_path, metered):
     expected = gradients_of_one_epoch(run, epoch=1)
     run.method, run.steps = OnePhase(search), 2 * EPOCH
     if metered:
-        run.steps, run.metered = None, {"seconds": 2 * EPOCH + 1}
+        run.steps, run.metered = None, {"seconds": 2 * EPOCH + 2}
         run.meters = RunMeters(CPU, clock=run.method.clock)
     state = run.run()
     assert state.finished[0].steps == 2 * EPOCH + 2 * metered

@@ -107,7 +107,7 @@ def prepared_model(
     before = structure(model)
     with sealed_test_split("the method, in setup or prepare"):
         with metered("setup"):
-            built.method.setup(TaskView(built.task))  # type: ignore[arg-type]
+            built.method.setup(TaskView(built.task))
         with metered("prepare"):
             model = built.method.prepare(model)
     if not built.method.changes_nothing and not acts_elsewhere(built.method):

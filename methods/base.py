@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
     from mmengine.optim import OptimWrapper
 
-    from tasks.base import Task
+    from tasks.base import TaskView
 
 METHODS: Registry[type[Method]] = Registry(
     "method", "METHODS", "methods", group="depthbench.methods"
@@ -95,10 +95,12 @@ class Method(abc.ABC):
     changes_nothing: ClassVar[bool] = False
     """True for a baseline that leaves the model as it is: silences the no-effect warning."""
 
-    def setup(self, task: Task) -> None:  # noqa: B027 - optional on purpose
+    def setup(self, task: TaskView) -> None:  # noqa: B027 - optional on purpose
         """Meet the task before ``prepare``: for methods that build further models.
 
-        An ensemble asks ``task.build_model(arch)`` for its members; most methods need nothing.
+        An ensemble asks ``task.build_model(arch)`` for its members; most methods need nothing. The
+        view has no images: those of training come to :meth:`train_step`, those of the test split
+        are read after training alone.
         """
 
     @abc.abstractmethod

@@ -24,7 +24,7 @@ from methods.mind.wrapping import wrap
 from tasks.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from tasks.base import Task
+    from tasks.base import TaskView
 
 PRESETS = {"practical": (1e-3, 8), "paper": (1e-5, 100)}
 """Epsilon and K_max by name."""
@@ -121,7 +121,7 @@ class Mind(Method):
             k_max if self.k_max is None else self.k_max,
         )
 
-    def setup(self, task: Task) -> None:
+    def setup(self, task: TaskView) -> None:
         """Freeze the norms of detectors and segmenters, whose batches are small."""
         if self.freeze_norms is None:
             self._frozen = task.family in ("detection", "segmentation")

@@ -22,7 +22,7 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from mmengine.optim import OptimWrapper
 
-    from tasks.base import Task
+    from tasks.base import TaskView
 
 __all__ = ["DepthNetwork", "DepthSchedule", "OptimalDepth", "depth_network", "truncate"]
 
@@ -108,7 +108,7 @@ class OptimalDepth(Method):
         self._found: dict[int, dict[str, torch.Tensor]] = {}
         self._warming = False
 
-    def setup(self, task: Task) -> None:
+    def setup(self, task: TaskView) -> None:
         """Learn what validation is judged by.
 
         Raises:

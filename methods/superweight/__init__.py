@@ -38,7 +38,7 @@ from methods.superweight.search import ClusterSearch, CoefficientSearch
 from tasks.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from tasks.base import Task
+    from tasks.base import TaskView
 
 __all__ = ["SuperWeight", "export"]
 
@@ -131,11 +131,11 @@ class SuperWeight(Method):
             if epochs is not None and epochs < least:
                 raise UserError(f"superweight: {option} must be at least {least}, not {epochs}")
         self._asked = self._read_budget()
-        self._task: Task | None = None
+        self._task: TaskView | None = None
         self._dense = False
         self._untrained = False
 
-    def setup(self, task: Task) -> None:
+    def setup(self, task: TaskView) -> None:
         """Take the task, which builds the members.
 
         Raises:

@@ -17,7 +17,7 @@ from benchmarks.meters.operations import OperationCounter
 from benchmarks.meters.session import no_joules
 from benchmarks.meters.step_ledger import StepLedger
 from benchmarks.training.optim import optim_wrapper_config
-from tasks.base import BatchSource
+from tasks.base import BatchSource, sealed_test_split
 from tasks.errors import UserError
 
 
@@ -81,6 +81,7 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
     for batch in itertools.islice(itertools.cycle(source.epoch(0)), 4 if measure else 1):
         started = time.perf_counter()
         with (
+            sealed_test_split("the method, in a training step"),
             steps.counting_updates("trial"),
             OperationCounter() if counts and not seconds else nullcontext() as counter,
         ):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.meters.session import RunMeters
+from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.training.session import TrainingSession
 from methods.base import Method
 from tasks.base import Recipe
@@ -58,7 +59,7 @@ def harness_loop(case: dict[str, Any], report: Any) -> dict[str, float]:
     task, device = prepare(case)
     method = Timed(device)
     with tempfile.TemporaryDirectory() as folder:
-        meters = RunMeters(device)
+        meters = RunMeters(device, TrainOperations())
         session = TrainingSession(
             task,
             method,

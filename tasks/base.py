@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -140,6 +140,30 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:
         """The batches of ``val`` or ``test`` in their fixed order, not augmented."""
+
+    def eval_size(self, split: str, device: torch.device) -> int:
+        """Images in ``val`` or ``test``."""
+        return sum(len(batch["inputs"]) for batch in self.eval_batches(split, device))
+
+    def eval_images(
+        self, split: str, indices: Sequence[int], device: torch.device
+    ) -> Iterator[dict[str, Any]]:
+        """Some images of ``val`` or ``test``, each a batch as those of :meth:`eval_batches`.
+
+        A task that can read single images need not go through all of them, as this does.
+
+        Args:
+            split: ``val`` or ``test``.
+            indices: numbers in the order of :meth:`eval_batches`, rising.
+            device: where they are wanted.
+        """
+        wanted = set(indices)
+        start = 0
+        for batch in self.eval_batches(split, device):
+            for place in range(len(batch["inputs"])):
+                if start + place in wanted:
+                    yield {key: part[place : place + 1] for key, part in batch.items()}
+            start += len(batch["inputs"])
 
     @abc.abstractmethod
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:

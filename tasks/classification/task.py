@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -197,6 +197,17 @@ class ClassificationTask(Task):
         """
         images = self._split_named(split)
         return self._data.evaluation(images, self._augment, _EVALUATION_BATCH, device)
+
+    def eval_size(self, split: str, device: torch.device) -> int:
+        """Images in a split."""
+        return len(self._split_named(split).labels)
+
+    def eval_images(
+        self, split: str, indices: Sequence[int], device: torch.device
+    ) -> Iterator[dict[str, Any]]:
+        """Some images of a split, each a batch as those of :meth:`eval_batches`."""
+        chosen = self._split_named(split).take(np.asarray(indices))
+        return self._data.evaluation(chosen, self._augment, 1, device)
 
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:
         """Standard normal (batch_size, C, H, W), always the same."""

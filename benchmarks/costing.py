@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -130,8 +131,8 @@ def latencies(
     found: list[Measurement] = []
     for size in built.spec.latency_batch_sizes:
         names = (f"latency@{size}", f"throughput@{size}")
-        found += guarded(names, lambda: timed(model, built.task.infer, size))
+        found += guarded(names, partial(timed, model, built.task.infer, size))
     if built.task.backbone_is_part:
         for size in built.spec.latency_batch_sizes:
-            found += guarded((f"latency_backbone@{size}",), lambda: backbone(size))
+            found += guarded((f"latency_backbone@{size}",), partial(backbone, size))
     return found

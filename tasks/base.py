@@ -84,6 +84,11 @@ class Drawing:
     """In 0..1; objects that are predicted with no higher score are left out."""
 
 
+def not_finite(images: int, of: int) -> str:
+    """Why a network has no quality: some of its outputs are no numbers."""
+    return f"the outputs for {images} of {of} images are NaN or infinite"
+
+
 def as_score(value: float | Score) -> Score:
     """A plain value as a score without a note."""
     return value if isinstance(value, Score) else Score(value)

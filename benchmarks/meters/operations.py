@@ -214,13 +214,16 @@ def count_macs(
     counting: str = "plain",
     run: Callable[[nn.Module, torch.Tensor], object] = forward,
 ) -> int:
-    """Multiply-adds of one forward pass for one image, in evaluation mode; see `count_pass`.
+    """Multiply-adds of one forward pass for one image, see :func:`count_pass`.
 
     Args:
+        model: the network; an mmengine model is called with ``mode="tensor"``.
         example: one image as a batch, shape (1, C, H, W), on the model's device.
+        counting: a name of ``COUNTINGS``; ``plain`` unless a paper's figure is to be met.
+        run: how to call the model, where a call with the tensor alone does not do.
 
     Raises:
-        UserError: the example is not one image, or as `count_pass`.
+        UserError: the example is not one image, or as :func:`count_pass`.
     """
     if example.shape[0] != 1:
         raise UserError(f"MACs are counted for one image: the example holds {example.shape[0]}")

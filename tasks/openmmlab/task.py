@@ -131,6 +131,10 @@ class OpenMMLabTask(Task):
     ) -> dict[str, float | Score]:
         """Metrics from pairs of a batch and the model's predictions for it."""
 
+    def predict(self, model: BaseModel, batch: dict[str, Any]) -> Sequence[Any]:
+        """The model's predictions for a batch, as :meth:`scores` takes them."""
+        return model.test_step(batch)
+
     # The task contract.
 
     def check(self) -> None:
@@ -250,7 +254,7 @@ class OpenMMLabTask(Task):
 
         def outputs() -> Iterator[tuple[dict[str, Any], Sequence[Any]]]:
             for batch in self.eval_batches(split, device):
-                yield batch, model.test_step(batch)
+                yield batch, self.predict(model, batch)
 
         with eval_mode(model), torch.no_grad(), openmmlab(self.scope):
             return self.scores(outputs(), split)

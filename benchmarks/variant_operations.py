@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -30,7 +31,7 @@ EXECUTED = 512
 """Test images that executed operations are counted over, at most."""
 
 DEPENDS = "the operations depend on the image: see {}"
-DISTRIBUTION = {
+DISTRIBUTION: dict[str, Callable[[Sequence[int]], float]] = {
     "": fmean,
     "@p10": lambda counts: float(np.quantile(counts, 0.1)),
     "@p90": lambda counts: float(np.quantile(counts, 0.9)),
@@ -83,12 +84,13 @@ class VariantOperations:
     def depends(self) -> bool:
         """Whether the operations depend on the image, as far as they can be counted.
 
-        Where they cannot, that values of tensors are read is taken for it.
+        Where they cannot, that values of tensors are read is taken for it. A network that cannot
+        be run at all gives its reason wherever it is measured.
         """
-        try:
-            return self.probe.depends
-        except Exception:
-            return self._reads()
+        for found in (lambda: self.probe.depends, self._reads):
+            with suppress(Exception):
+                return found()
+        return False
 
     @cached_property
     def probe(self) -> Probe:
@@ -114,15 +116,15 @@ class VariantOperations:
 
     def rows(self) -> list[Measurement]:
         """``macs`` and ``macs_per_pass``, other countings, and what test images executed."""
-        part: nn.Module | None = self._model.backbone if self._task.backbone_is_part else None
+        names = ["macs_executed"]
         found = guarded(("macs", "macs_per_pass"), self._batch_rows)
-        found += self._one("macs@fvcore", self._model, "fvcore", self._task.forward)
-        if part is not None:
-            found += self._one("macs_backbone", part, "plain", forward)
+        found += self._one("macs@fvcore", lambda: self._model, "fvcore", self._task.forward)
+        if self._task.backbone_is_part:
+            names.append("macs_executed_backbone")
+            found += self._one("macs_backbone", lambda: self._model.backbone, "plain", forward)
         if self.depends:
-            names = ("macs_executed", *(["macs_executed_backbone"] if part is not None else []))
             metrics = [name + suffix for name in names for suffix in DISTRIBUTION]
-            found += guarded(metrics, lambda: self._executed_rows(part))
+            found += guarded(metrics, self._executed_rows)
         return found
 
     def _batch_rows(self) -> list[Measurement]:
@@ -146,18 +148,23 @@ class VariantOperations:
         ]
 
     def _one(
-        self, metric: str, network: nn.Module, counting: str, run: Callable[..., object]
+        self,
+        metric: str,
+        network: Callable[[], nn.Module],
+        counting: str,
+        run: Callable[..., object],
     ) -> list[Measurement]:
         def measure() -> Measurement:
             if self.probe.depends:
                 suffix = "_backbone" if metric == "macs_backbone" else ""
                 return Measurement(metric, None, DEPENDS.format(f"macs_executed{suffix}"))
-            counted = count_pass(network, self.probe.image, counting, run)
+            counted = count_pass(network(), self.probe.image, counting, run)
             return Measurement(metric, counted.macs, self.probe.note)
 
         return guarded((metric,), measure)
 
-    def _executed_rows(self, part: nn.Module | None) -> list[Measurement]:
+    def _executed_rows(self) -> list[Measurement]:
+        part = self._model.backbone if self._task.backbone_is_part else None
         counts = [
             count_pass(self._model, image, run=self._task.forward, part=part)
             for image in self.images.evenly(EXECUTED)

@@ -35,8 +35,8 @@ ROUND_TRIP = (
 
 _LEAVING = frozenset({"numpy", "__array__", "__dlpack__", "tolist"})
 _READING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-_READING_NAMES = frozenset({"is_nonzero", "item", "allclose", "nms"})
-"""Read values too, but are composite operations or torchvision's, which carry no tags."""
+_READING_NAMES = frozenset({"is_nonzero", "nms"})
+"""Read values too, but carry no tag."""
 _INDEXING = frozenset({"index", "_unsafe_index"})
 _MASKS = (torch.bool, torch.uint8)
 

@@ -39,6 +39,14 @@ def test_epochs_without_a_better_validation(values, stale):
     assert stale_epochs(curve(values), "top1") == stale
 
 
+def test_a_validation_without_a_value_is_no_better():
+    points = [{"epoch": n, "top1": v} for n, v in enumerate([None, 50.0, None, 40.0], 1)]
+    assert stale_epochs(points, "top1") == 2
+    assert best(points, "top1") == 50
+    assert stale_epochs(points[:1], "top1") == 1
+    assert best(points[:1], "top1") is None
+
+
 def test_epochs_count_where_validations_are_rarer():
     assert stale_epochs(curve([50, 40, 45], every=3), "top1") == 6
 

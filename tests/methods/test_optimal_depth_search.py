@@ -16,7 +16,7 @@ from benchmarks.training import session as session_module
 from benchmarks.training.hooks import CheckpointHook
 from methods.base import PhaseResult
 from methods.optimal_depth import DepthSchedule, OptimalDepth
-from methods.optimal_depth.schedule import stale_epochs
+from methods.optimal_depth.schedule import best, stale_epochs
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError

@@ -21,9 +21,9 @@ from benchmarks.meters.memory import explain_peak
 from benchmarks.meters.modes import forward
 from benchmarks.meters.operations import count_train_flops
 from benchmarks.meters.parameters import disk_size, parameters, weight_bytes
+from benchmarks.meters.variant_operations import VariantOperations
 from benchmarks.records import Measurement
 from benchmarks.training.optim import optim_wrapper_config
-from benchmarks.variant_operations import VariantOperations
 from tasks.errors import UserError
 
 SMALL_BATCH = 4
@@ -78,7 +78,7 @@ def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
 
     A meter that raises anything leaves its own rows without a value, and the others alone.
     """
-    operations = VariantOperations(built, model)
+    operations = VariantOperations(built.task, model, built.device)
     found = guarded(("params_inference", "weights_bytes"), lambda: stored(model))
     found += guarded(("disk_size",), lambda: Measurement("disk_size", disk_size(model)))
     found += operations.rows()

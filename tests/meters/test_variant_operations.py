@@ -12,8 +12,8 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from benchmarks.costing import variant_costs
-from benchmarks.real_images import RealImages
-from benchmarks.variant_operations import VariantOperations, batch_cost
+from benchmarks.meters.real_images import RealImages
+from benchmarks.meters.variant_operations import VariantOperations, batch_cost
 from methods.mind import Mind
 from methods.mind.analysis import executed, together
 from tasks.classification.classifier import Classifier
@@ -22,7 +22,7 @@ from tasks.errors import UserError
 
 
 def operations(model: BaseModel) -> VariantOperations:
-    return VariantOperations(built_around(digits()), model)
+    return VariantOperations(digits(), model, CPU)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_exits_are_costed_over_the_test_images() -> None:
 
 
 def test_at_most_so_many_images_are_counted_evenly_spread(monkeypatch) -> None:
-    monkeypatch.setattr("benchmarks.variant_operations.EXECUTED", 10)
+    monkeypatch.setattr("benchmarks.meters.variant_operations.EXECUTED", 10)
     rows = operations(Classifier(Exits(0.0))).rows()
     assert reasons(rows)["macs_executed"] == "10 of 364 test images, one by one"
 
@@ -144,7 +144,7 @@ def test_what_mind_executes_is_what_its_choices_cost(options: dict) -> None:
     model.train()
     model(**next(iter(task.batches(32, 0, CPU).epoch(0))), mode="loss")
     model.eval()
-    rows = VariantOperations(built_around(task), model).rows()
+    rows = VariantOperations(task, model, CPU).rows()
     parts = list(executed(model, task.eval_images("test", range(0, 364, 1), CPU)))
     macs = together([done for _, done, _ in parts]).macs
     assert values(rows)["macs_executed"] == float(macs.mean())
@@ -166,7 +166,7 @@ def test_a_two_stage_detector_costs_every_image_the_same(tmp_path, monkeypatch) 
     )
     task.check()
     model = task.build_model()
-    rows = VariantOperations(built_around(task), model).rows()
+    rows = VariantOperations(task, model, CPU).rows()
     assert values(rows)["macs"] > values(rows)["macs_backbone"] > 0
     assert values(rows)["macs_per_pass"] == 0
     assert reasons(rows)["macs"] == "the same for 17 of 17 test images"
@@ -178,7 +178,7 @@ def test_a_two_stage_detector_costs_every_image_the_same(tmp_path, monkeypatch) 
     stem = chosen.backbone.forward
     # A backbone that looks twice at bright pictures.
     chosen.backbone.forward = lambda x: (stem(x) if x.mean() > usual else None, stem(x))[1]
-    rows = VariantOperations(built_around(task), chosen).rows()
+    rows = VariantOperations(task, chosen, CPU).rows()
     whole, part = values(rows)["macs_executed"], values(rows)["macs_executed_backbone"]
     assert values(rows)["macs_backbone"] is None
     assert reasons(rows)["macs_backbone"].endswith("see macs_executed_backbone")

@@ -13,12 +13,12 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from benchmarks.building import Built
 from benchmarks.meters.guard import guarded
 from benchmarks.meters.modes import evaluating, forward
 from benchmarks.meters.operations import Count, OperationCounter, count_pass
-from benchmarks.real_images import RealImages, resized
+from benchmarks.meters.real_images import RealImages, resized
 from benchmarks.records import Measurement
+from tasks.base import Task
 from tasks.errors import UserError
 
 SIZES = (1, 2, 3)
@@ -72,13 +72,14 @@ class VariantOperations:
     """Counts the operations of one deployable network.
 
     Args:
-        built: the run's parts.
+        task: what it is for.
         model: the network.
+        device: where it is.
     """
 
-    def __init__(self, built: Built, model: BaseModel) -> None:
-        self._task, self._model, self._device = built.task, model, built.device
-        self.images = RealImages(built.task, model, built.device)
+    def __init__(self, task: Task, model: BaseModel, device: torch.device) -> None:
+        self._task, self._model, self._device = task, model, device
+        self.images = RealImages(task, model, device)
 
     @cached_property
     def depends(self) -> bool:

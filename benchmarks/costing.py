@@ -4,66 +4,82 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+import torch
 from mmengine.model import BaseModel
 from torch import nn
 
 from benchmarks.building import Built
+from benchmarks.meters.guard import guarded
 from benchmarks.meters.inference_energy import inference_energy
 from benchmarks.meters.latency import latency
 from benchmarks.meters.modes import forward
-from benchmarks.meters.operations import count_macs
-from benchmarks.meters.parameters import disk_size, parameters
+from benchmarks.meters.parameters import disk_size, parameters, weight_bytes
+from benchmarks.meters.variant_operations import VariantOperations
 from benchmarks.records import Measurement
-from tasks.errors import UserError
 
 
 def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
-    """Parameters, size, operations, latency and energy of one deployable network."""
-    count = parameters(model)
-    found = [
-        Measurement("params_inference", count.stored),
-        Measurement("disk_size", disk_size(model)),
-    ]
-    example = built.task.example_input(1, built.device)
-    counted = [
-        ("macs", model, "plain", built.task.forward),
-        ("macs@fvcore", model, "fvcore", built.task.forward),
-    ]
-    if built.task.backbone_is_part:
-        counted.append(("macs_backbone", model.backbone, "plain", forward))
-    for metric, network, counting, run in counted:
-        try:
-            found.append(Measurement(metric, count_macs(network, example, counting, run)))
-        except UserError as error:
-            found.append(Measurement(metric, None, str(error)))
-    energy = inference_energy(
-        model,
-        lambda size: built.task.example_input(size, built.device),
-        max(built.spec.latency_batch_sizes),
-        built.device,
-        built.task.infer,
+    """Parameters, size, operations, latency and energy of one deployable network.
+
+    A meter that raises anything leaves its own rows without a value, and the others alone.
+    """
+    operations = VariantOperations(built.task, model, built.device)
+    found = guarded(("params_inference", "weights_bytes"), lambda: stored(model))
+    found += guarded(("disk_size",), lambda: Measurement("disk_size", disk_size(model)))
+    found += operations.rows()
+
+    def examples(size: int) -> torch.Tensor | list[torch.Tensor]:
+        if operations.depends:
+            return operations.images.batches(size)
+        return built.task.example_input(size, built.device)
+
+    found += latencies(built, model, examples)
+    size = max(built.spec.latency_batch_sizes)
+    return found + guarded(
+        (f"energy_image@{size}",),
+        lambda: inference_energy(model, examples, size, built.device, built.task.infer),
     )
-    return [*found, *latencies(built, model), energy]
 
 
-def latencies(built: Built, model: BaseModel) -> list[Measurement]:
-    """Latency of the whole inference and, where it is a part, of the backbone alone."""
+def stored(model: BaseModel) -> list[Measurement]:
+    """Parameters and the bytes of all weights, with a note where the two part."""
+    count, weights = parameters(model).stored, weight_bytes(model)
+    note = ""
+    if weights.outside:
+        note = f"{weights.outside:,} bytes of weights are stored outside of parameters"
+    return [
+        Measurement("params_inference", count, note),
+        Measurement("weights_bytes", weights.stored, note),
+    ]
 
-    def timed(network: nn.Module, run: Callable[..., object]) -> list[Measurement]:
-        return latency(
-            network,
-            lambda size: built.task.example_input(size, built.device),
-            built.spec.latency_batch_sizes,
-            built.device,
-            run=run,
-        )
 
-    found = timed(model, built.task.infer)
+def latencies(
+    built: Built,
+    model: BaseModel,
+    examples: Callable[[int], torch.Tensor | list[torch.Tensor]],
+) -> list[Measurement]:
+    """Latency of the whole inference and, where it is a part, of the backbone alone.
+
+    Args:
+        built: the run's parts.
+        model: the network.
+        examples: what :func:`benchmarks.meters.latency.latency` runs on.
+    """
+
+    def timed(network: nn.Module, run: Callable[..., object], size: int) -> list[Measurement]:
+        return latency(network, examples, (size,), built.device, run=run)
+
+    def backbone(size: int) -> Measurement:
+        (row,) = timed(model.backbone, forward, size)[:1]
+        return replace(row, metric=f"latency_backbone@{size}")
+
+    found: list[Measurement] = []
+    for size in built.spec.latency_batch_sizes:
+        names = (f"latency@{size}", f"throughput@{size}")
+        found += guarded(names, partial(timed, model, built.task.infer, size))
     if built.task.backbone_is_part:
-        found += [
-            replace(m, metric=m.metric.replace("latency", "latency_backbone"))
-            for m in timed(model.backbone, forward)
-            if m.metric.startswith("latency")
-        ]
+        for size in built.spec.latency_batch_sizes:
+            found += guarded((f"latency_backbone@{size}",), partial(backbone, size))
     return found

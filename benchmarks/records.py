@@ -44,6 +44,9 @@ METRICS: dict[str, Metric] = {
     "ece": Metric("%", "lower", "ECE (15 bins)"),
     "diversity": Metric("", "higher", "diversity"),
     "macs_executed": Metric("MAC/image", "lower", "MACs executed, mean", "M", 1e6),
+    "macs_executed_backbone": Metric(
+        "MAC/image", "lower", "MACs executed in the backbone, mean", "M", 1e6
+    ),
     "selection_rate": Metric("%", "", "layers iterated"),
     "iterations": Metric("count", "lower", "iterations, mean"),
     "non_converged": Metric("%", "lower", "not converged"),
@@ -67,8 +70,10 @@ METRICS: dict[str, Metric] = {
     "params_trainable": Metric("count", "lower", "trainable", "k", 1e3),
     "params_inference": Metric("count", "lower", "parameters at inference", "k", 1e3),
     "macs": Metric("MAC/image", "lower", "MACs", "M", 1e6),
+    "macs_per_pass": Metric("MAC", "lower", "MACs per forward pass", "M", 1e6),
     "macs_backbone": Metric("MAC/image", "lower", "MACs of the backbone", "M", 1e6),
     "train_flops": Metric("FLOP/image", "lower", "training FLOPs", "M", 1e6),
+    "weights_bytes": Metric("B", "lower", "stored weights", "MB", 1e6),
     "disk_size": Metric("B", "lower", "disk", "MB", 1e6),
     "mem_peak_allocated": _memory("peak allocated"),
     "mem_peak_reserved": _memory("peak reserved"),
@@ -115,7 +120,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
-OF_METHODS = ("diversity", "macs_executed", "selection_rate", "iterations", "non_converged")
+OF_METHODS = ("diversity", "selection_rate", "iterations", "non_converged")
 """Metrics of this table that methods give for themselves, from ``analyse``."""
 RESERVED = frozenset(METRICS) - frozenset(OF_METHODS)
 """Metrics that are the harness's and the tasks' to measure."""

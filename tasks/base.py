@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +84,11 @@ class Drawing:
     """What predicts, for the captions."""
     min_score: float = 0.3
     """In 0..1; objects that are predicted with no higher score are left out."""
+
+
+def not_finite(images: int, of: int) -> str:
+    """Why a network has no quality: some of its outputs are no numbers."""
+    return f"the outputs for {images} of {of} images are NaN or infinite"
 
 
 def as_score(value: float | Score) -> Score:
@@ -184,6 +189,30 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:
         """The batches of ``val`` or ``test`` in their fixed order, not augmented."""
+
+    def eval_size(self, split: str, device: torch.device) -> int:
+        """Images in ``val`` or ``test``."""
+        return sum(len(batch["inputs"]) for batch in self.eval_batches(split, device))
+
+    def eval_images(
+        self, split: str, indices: Sequence[int], device: torch.device
+    ) -> Iterator[dict[str, Any]]:
+        """Some images of ``val`` or ``test``, each a batch as those of :meth:`eval_batches`.
+
+        A task that can read single images need not go through all of them, as this does.
+
+        Args:
+            split: ``val`` or ``test``.
+            indices: numbers in the order of :meth:`eval_batches`, rising.
+            device: where they are wanted.
+        """
+        wanted = set(indices)
+        start = 0
+        for batch in self.eval_batches(split, device):
+            for place in range(len(batch["inputs"])):
+                if start + place in wanted:
+                    yield {key: part[place : place + 1] for key, part in batch.items()}
+            start += len(batch["inputs"])
 
     @abc.abstractmethod
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:

@@ -16,7 +16,10 @@ from benchmarks.records import OK, Row
 
 COUNTED, SEEDED, MEASURED = "counted", "seeded", "measured"
 
-_COUNTED = ("params", "params_trainable", "params_inference", "macs", "macs_backbone")
+_COUNTED = (
+    *("params", "params_trainable", "params_inference", "weights_bytes"),
+    *("macs", "macs_per_pass", "macs_backbone"),
+)
 _MEASURED_UNITS = ("s", "J", "images/s", "J/image", "W")
 _MEASURED = ("mem_rest", "mem_alloc_retries")
 _OF_THE_BUDGET = ("steps", "spent_epochs", "spent_samples", "spent_steps", "spent_train_flops")

@@ -19,9 +19,11 @@ _MANY = 6
 _NETWORK_METRICS = (
     "params_inference",
     "macs",
+    "macs_executed",
     "latency",
     "throughput",
     "energy_image",
+    "weights_bytes",
     "disk_size",
 )
 _LIBRARIES = ("torch", "torchvision", "mmengine", "numpy")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ SECONDS = 3.0
 
 def inference_energy(
     model: nn.Module,
-    example_fn: Callable[[int], torch.Tensor],
+    example_fn: Callable[[int], torch.Tensor | Sequence[torch.Tensor]],
     batch_size: int,
     device: torch.device,
     run: Callable[[nn.Module, torch.Tensor], object] = forward,
@@ -34,7 +35,8 @@ def inference_energy(
 
     Args:
         model: the network; an mmengine model is called with ``mode="tensor"``.
-        example_fn: a batch on ``device`` for a batch size.
+        example_fn: a batch on ``device`` for a batch size; or several of real images, for a model
+            whose work depends on the image: they take turns, and the value is their mean.
         batch_size: images in a batch.
         device: where the model is.
         run: how to call the model, where a call with the tensor alone does not do.
@@ -50,12 +52,14 @@ def inference_energy(
 
     def go(batches: int) -> None:
         for _ in range(batches):
-            run(model, inputs)
+            run(model, next(inputs))
         synchronize(device)
 
     with evaluating(model):
         try:
-            inputs = example_fn(batch_size)
+            given = example_fn(batch_size)
+            real = not isinstance(given, torch.Tensor)
+            inputs = itertools.cycle(given if real else [given])
             go(3)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
@@ -76,6 +80,8 @@ def inference_energy(
         return Measurement(name, None, "the energy counter could not be read all the time")
     images = done * batch_size
     note = f"{images} images in {now - started:.3g} s"
+    if real:
+        note += f", {len(given)} batches of test images in turn, as the work depends on the image"
     if isinstance(meter, EnergyMeter):
         error = quantisation(joules, now - started, 1) / images
         note += f"; quantisation error up to {error:.2g} J"

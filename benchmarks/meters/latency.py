@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -14,11 +15,13 @@ from benchmarks.records import Measurement
 
 FEWEST = 5
 """Repetitions that a median needs at least."""
+REAL_BUDGET = 5.0
+"""Seconds for a batch size where batches differ."""
 
 
 def latency(
     model: nn.Module,
-    example_fn: Callable[[int], torch.Tensor],
+    example_fn: Callable[[int], torch.Tensor | Sequence[torch.Tensor]],
     batch_sizes: Sequence[int] = (1, 32),
     device: torch.device | str = "cpu",
     budget: float = 0.3,
@@ -34,7 +37,9 @@ def latency(
 
     Args:
         model: the network; an mmengine model is called with ``mode="tensor"``.
-        example_fn: a batch on ``device`` for a batch size.
+        example_fn: a batch on ``device`` for a batch size; or several of real images, for a model
+            whose work depends on the image: each is timed once, as far as ``REAL_BUDGET`` goes,
+            and the value is the mean.
         batch_sizes: batch sizes to measure.
         device: where the model is.
         budget: seconds for a batch size. At least five repetitions are made all the same, unless
@@ -48,22 +53,26 @@ def latency(
     with evaluating(model):
         for size in batch_sizes:
             try:
-                inputs = example_fn(size)
+                given = example_fn(size)
+                real = not isinstance(given, torch.Tensor)
+                inputs = itertools.cycle(given if real else [given])
 
-                def once(inputs: torch.Tensor = inputs) -> float:
+                def once(inputs: Iterator[torch.Tensor] = inputs) -> float:
+                    batch = next(inputs)
                     synchronize(device)
                     start = clock()
-                    run(model, inputs)
+                    run(model, batch)
                     synchronize(device)
                     return clock() - start
 
-                times = _repeat(once, budget, most)
+                limits = (REAL_BUDGET, len(given)) if real else (budget, most)
+                times = _repeat(once, *limits)
             except torch.OutOfMemoryError:
                 reason = f"a batch of {size} does not fit in the device's memory"
                 rows += [Measurement(f"{m}@{size}", None, reason) for m in _METRICS]
                 torch.cuda.empty_cache()
                 continue
-            rows += _rows(size, times)
+            rows += _mean_rows(size, times) if real else _rows(size, times)
     return rows
 
 
@@ -82,15 +91,29 @@ def _repeat(once: Callable[[], float], budget: float, most: int) -> list[float]:
     return times
 
 
+def _mean_rows(size: int, times: list[float]) -> list[Measurement]:
+    """Of batches of real images, each timed once."""
+    mean = statistics.fmean(times)
+    note = f"mean over {len(times)} batches of test images, as the work depends on the image"
+    if len(times) > 1:
+        tenths = statistics.quantiles(times, n=10, method="inclusive")
+        note += f"; p10 {tenths[0] * 1e3:.3g} ms, p90 {tenths[-1] * 1e3:.3g} ms"
+    return _both(size, mean, note)
+
+
 def _rows(size: int, times: list[float]) -> list[Measurement]:
     median = statistics.median(times)
     note = f"n={len(times)}"
     if len(times) >= FEWEST:
         low, _, high = statistics.quantiles(times, n=4)
         note += f", middle half {low * 1e3:.3g} to {high * 1e3:.3g} ms"
-    rows = [Measurement(f"latency@{size}", median, note)]
-    if median > 0:
-        rows.append(Measurement(f"throughput@{size}", size / median, note))
+    return _both(size, median, note)
+
+
+def _both(size: int, seconds: float, note: str) -> list[Measurement]:
+    rows = [Measurement(f"latency@{size}", seconds, note)]
+    if seconds > 0:
+        rows.append(Measurement(f"throughput@{size}", size / seconds, note))
     else:
         rows.append(Measurement(f"throughput@{size}", None, "too fast for the clock"))
     return rows

@@ -12,73 +12,28 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.meters.formulas import (
-    FORMULAS,
-    FVCORE,
-    NO_ATTENTION,
-    Formula,
-    batch_norm_training,
-)
+from benchmarks.meters.countings import COUNTINGS
+from benchmarks.meters.formulas import FORMULAS
 from benchmarks.meters.free import is_free
 from benchmarks.meters.modes import evaluating, forward
-from benchmarks.meters.module_operations import MMCV, ModuleCounter, ModuleFormula
+from benchmarks.meters.module_operations import ModuleCounter
+from benchmarks.meters.parameters import multiplying_weights
+from benchmarks.meters.unseen import Watch
 from tasks.errors import UserError, unknown_name
 
 
 class UnknownOperation(UserError):  # noqa: N818
     """An operation without a formula that is not known to be free."""
-
-
-@dataclass(frozen=True)
-class Counting:
-    """A convention: what counts beside (or instead of) the multiply-adds of ``FORMULAS``.
-
-    With ``modules`` it prices modules, and nothing else counts.
-    """
-
-    summary: str
-    source: str
-    formulas: Mapping[Any, Formula] = field(default_factory=dict)
-    modules: Mapping[type[nn.Module], ModuleFormula] = field(default_factory=dict)
-
-
-COUNTINGS: dict[str, Counting] = {
-    "plain": Counting(
-        "multiply-adds of convolutions, linear layers, matrix products and attention",
-        "torch.utils.flop_counter, halved",
-    ),
-    "fvcore": Counting(
-        "plain without fused attention, plus norms, adaptive pooling and upsampling by element",
-        "fvcore.nn.FlopCountAnalysis of a model in evaluation mode; the convention of ADN",
-        {**FVCORE, **NO_ATTENTION},
-    ),
-    "fvcore_train": Counting(
-        "fvcore with batch norm at 5 operations an element",
-        "fvcore.nn.FlopCountAnalysis of a model in training mode; the convention of ODN",
-        {**FVCORE, **NO_ATTENTION, torch.ops.aten.batch_norm: batch_norm_training},
-    ),
-    "unfused_attention": Counting(
-        "fvcore with the two matrix products of every attention",
-        "fvcore.nn.FlopCountAnalysis where attention is written as two matmuls; ADN's ViT-B/16",
-        FVCORE,
-    ),
-    "mmcv": Counting(
-        "convolutions with their bias, linear layers, norms at 2 an element, activations and "
-        "pooling at 1: of modules, and of nothing that a forward pass calls by itself",
-        "mmcv.cnn.get_model_complexity_info, which mmdet's get_flops.py called up to 2.x; ADN's "
-        "two-stage detectors",
-        modules=MMCV,
-    ),
-}
 
 
 class OperationCounter(TorchDispatchMode):
@@ -87,20 +42,25 @@ class OperationCounter(TorchDispatchMode):
     ``c.macs`` is the total and ``c.by_operation`` the total of every operation that counted. Runs
     compiled models uncompiled, and attention without PyTorch's fused encoder layer, since both
     would hide operations. Recomputation by activation checkpointing is counted: it is executed.
+    So is work in threads that are started inside; see :mod:`benchmarks.meters.unseen`.
 
     Args:
         counting: a name of ``COUNTINGS``. Conventions other than ``plain`` are about composite
-            operations, which only ``count_macs`` sees.
-
-        strict: raise at an operation without a formula. Else it runs, counts nothing, and
+            operations, which arrive whole only with ``composite``.
+        strict: raise where something has no known count. Else it runs, counts nothing, and
             ``c.unknown`` says what is missing: for a step that must not be left half done.
+        composite: below autograd's keys, so that composite operations arrive whole instead of in
+            parts; nothing inside can take a gradient.
 
     Raises:
         UserError: no such counting, or one by module, which only ``count_macs`` can do.
-        UnknownOperation: an operation ran that has no formula.
+        UnknownOperation: an operation ran that has no formula or, told at the end, work was done
+            where it cannot be counted.
     """
 
-    def __init__(self, counting: str = "plain", strict: bool = True) -> None:
+    def __init__(
+        self, counting: str = "plain", strict: bool = True, composite: bool = False
+    ) -> None:
         super().__init__()
         if counting not in COUNTINGS:
             raise unknown_name("counting", counting, COUNTINGS)
@@ -108,14 +68,27 @@ class OperationCounter(TorchDispatchMode):
             raise UserError(f"the counting '{counting}' is by module: call count_macs with it")
         self._formulas = {**FORMULAS, **COUNTINGS[counting].formulas}
         self._strict = strict
+        self._composite = composite
         self._scopes: list[ExitStack] = []
-        self.unknown = ""
+        self._lock = Lock()
+        self._watch = Watch(self._elsewhere)
+        self._unknown = ""
         self.by_operation: Counter[str] = Counter()
 
     @property
     def macs(self) -> int:
         """Multiply-adds counted so far."""
         return sum(self.by_operation.values())
+
+    @property
+    def unknown(self) -> str:
+        """Why the count is not complete; empty where it is."""
+        return self._unknown or self._watch.problem
+
+    @property
+    def reads(self) -> bool:
+        """Whether values of tensors were read: for other inputs the count may be another."""
+        return self._watch.reads
 
     def __enter__(self) -> OperationCounter:
         scope = ExitStack()
@@ -125,48 +98,91 @@ class OperationCounter(TorchDispatchMode):
         # Compiled code would run unseen: not every dynamo steps aside by itself.
         if "torch._dynamo" in sys.modules:
             scope.enter_context(torch.compiler.set_stance("force_eager"))
+        scope.enter_context(self._watch.everywhere())
+        if self._composite:
+            scope.enter_context(torch._C._AutoDispatchBelowAutograd())
         self._scopes.append(scope)
         super().__enter__()
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)
+    def __exit__(self, kind: Any, *exception: Any) -> None:
+        super().__exit__(kind, *exception)
         self._scopes.pop().close()
+        if kind is None and self._strict and self.unknown:
+            raise UnknownOperation(self.unknown)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        return self._run(self, func, args, kwargs or {}, self._strict)
+
+    def _run(
+        self,
+        mode: TorchDispatchMode,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        strict: bool,
+    ) -> Any:
+        """Run an operation that ``mode`` caught, and count it."""
+        self._watch.dispatched(func, args)
         packet = getattr(func, "overloadpacket", func)
         formula = self._formulas.get(packet) or self._formulas.get(str(packet))
         if formula is not None:
             out = func(*args, **kwargs)
             macs = formula(args, kwargs, out)
             if macs:
-                self.by_operation[str(packet)] += macs
+                with self._lock:
+                    self.by_operation[str(packet)] += macs
             return out
         if is_free(func):
             return func(*args, **kwargs)
         if isinstance(func, torch._ops.OpOverload):
             # Entered again for the parts: DispatchMode leaves the stack while it handles a call.
-            with _Reentered(self):
+            with _Reentered(mode):
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
-        self.unknown = (
+        self._unknown = (
             f"no count is known for the operation '{packet}': register one with "
             f"benchmarks.meters.formulas.register_formula(torch.ops.{packet}, "
             "lambda args, kwargs, out: <multiply-adds>), or 0 for an operation without any"
         )
-        if self._strict:
-            raise UnknownOperation(self.unknown)
+        if strict:
+            raise UnknownOperation(self._unknown)
         return func(*args, **kwargs)
+
+    @contextmanager
+    def _elsewhere(self) -> Iterator[None]:
+        """Count in the thread that enters, as long as the count goes on."""
+        with ExitStack() as scope:
+            if self._composite:
+                scope.enter_context(torch.no_grad())
+                scope.enter_context(torch._C._AutoDispatchBelowAutograd())
+            scope.enter_context(self._watch.here())
+            scope.enter_context(_InThread(self))
+            yield
+
+
+class _InThread(TorchDispatchMode):
+    """Counts for a counter in another thread, whose errors would not reach the counter's own."""
+
+    def __init__(self, counter: OperationCounter) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if not self._counter._scopes:  # the thread outlived the count
+            return func(*args, **(kwargs or {}))
+        return self._counter._run(self, func, args, kwargs or {}, strict=False)
 
 
 class _Reentered:
     """The bare mode, without the scopes that the outer ``with`` holds already."""
 
-    def __init__(self, mode: OperationCounter) -> None:
+    def __init__(self, mode: TorchDispatchMode) -> None:
         self._mode = mode
 
     def __enter__(self) -> None:
@@ -176,15 +192,29 @@ class _Reentered:
         TorchDispatchMode.__exit__(self._mode, *exception)
 
 
+@dataclass(frozen=True)
+class Count:
+    """The multiply-adds of one forward pass.
+
+    Attributes:
+        macs: of the whole pass.
+        inside: of the part of the model that was asked about.
+        reads: whether values of tensors were read in Python or decided a shape: only then can
+            another image of the same shape cost something else.
+    """
+
+    macs: int
+    inside: int
+    reads: bool
+
+
 def count_macs(
     model: nn.Module,
     example: torch.Tensor,
     counting: str = "plain",
     run: Callable[[nn.Module, torch.Tensor], object] = forward,
 ) -> int:
-    """Multiply-adds of one forward pass for one image, in evaluation mode.
-
-    The model's modes, running statistics and the random state are as before afterwards.
+    """Multiply-adds of one forward pass for one image, see :func:`count_pass`.
 
     Args:
         model: the network; an mmengine model is called with ``mode="tensor"``.
@@ -193,33 +223,79 @@ def count_macs(
         run: how to call the model, where a call with the tensor alone does not do.
 
     Raises:
-        UserError: the example is not one image, or no such counting.
-        UnknownOperation: the model uses an operation without a formula, or multiplies outside of
-            the modules of a counting by module.
+        UserError: the example is not one image, or as :func:`count_pass`.
     """
     if example.shape[0] != 1:
         raise UserError(f"MACs are counted for one image: the example holds {example.shape[0]}")
-    devices = [example.device] if example.device.type == "cuda" else []
+    return count_pass(model, example, counting, run).macs
+
+
+def count_pass(
+    model: nn.Module,
+    inputs: torch.Tensor,
+    counting: str = "plain",
+    run: Callable[[nn.Module, torch.Tensor], object] = forward,
+    part: nn.Module | None = None,
+) -> Count:
+    """Count one forward pass for a batch of images, in evaluation mode.
+
+    The model's modes, running statistics and the random state are as before afterwards.
+
+    Args:
+        model: the network; an mmengine model is called with ``mode="tensor"``.
+        inputs: the batch, shape (N, C, H, W), on the model's device.
+        counting: a name of ``COUNTINGS``; ``plain`` unless a paper's figure is to be met.
+        run: how to call the model, where a call with the tensor alone does not do.
+        part: a module of the model whose share is counted beside the whole.
+
+    Raises:
+        UserError: no such counting.
+        UnknownOperation: the model uses an operation without a formula, works where nothing can
+            be counted, holds weights but multiplies nothing, or multiplies outside of the modules
+            of a counting by module.
+    """
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
     by_module = COUNTINGS[counting].modules if counting in COUNTINGS else {}
-    operations = OperationCounter("plain" if by_module else counting)
+    operations = OperationCounter("plain" if by_module else counting, composite=True)
     modules = ModuleCounter(by_module)
     with (
         torch.random.fork_rng(devices=devices),
         evaluating(model),
-        # Below autograd's keys composite operations arrive whole instead of in parts.
-        torch._C._AutoDispatchBelowAutograd(),
         operations,
         modules.counting(model, lambda: operations.macs),
+        _share(part, lambda: operations.macs) as inside,
     ):
-        run(model, example)
-    if not by_module:
-        return operations.macs
-    if modules.covered < operations.macs:
+        run(model, inputs)
+    if by_module and modules.covered < operations.macs:
         raise UnknownOperation(
             f"{operations.macs - modules.covered} multiply-adds ran outside of the modules that "
             f"the counting '{counting}' prices: take another counting"
         )
-    return modules.total
+    macs = modules.total if by_module else operations.macs
+    weights = [] if macs else multiplying_weights(model)
+    if weights:
+        raise UnknownOperation(
+            f"0 multiply-adds were counted although there are weights to multiply with "
+            f"({', '.join(weights[:3])}{', ...' if len(weights) > 3 else ''}): does the network "
+            "compute outside of torch, in another process or in a thread of its own?"
+        )
+    return Count(macs, sum(inside), operations.reads)
+
+
+@contextmanager
+def _share(part: nn.Module | None, executed: Callable[[], int]) -> Iterator[list[int]]:
+    """The multiply-adds of each call of a module; none without one."""
+    shares: list[int] = []
+    entered: list[int] = []
+    with ExitStack() as scope:
+        if part is not None:
+            enter = part.register_forward_pre_hook(lambda *_: entered.append(executed()))
+            leave = part.register_forward_hook(
+                lambda *_: shares.append(executed() - entered.pop()), always_call=True
+            )
+            scope.callback(enter.remove)
+            scope.callback(leave.remove)
+        yield shares
 
 
 def count_train_flops(step: Callable[[], object], batch_size: int) -> int:

@@ -1,13 +1,25 @@
-"""Parameter counts and the size on disk."""
+"""Parameter counts, the bytes of all stored weights, and the size on disk."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from benchmarks.meters.storage import unique_bytes, unique_elements
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What a norm has seen: needed at inference, but measured on data and no weight."""
+_NO_WEIGHTS = (torch.int64, torch.bool)
+"""Indices, counters and masks."""
+_ELEMENTWISE = (
+    *(_NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.Embedding, nn.EmbeddingBag),
+    *((nn.RMSNorm,) if hasattr(nn, "RMSNorm") else ()),
+)
 
 
 class ParameterCount(NamedTuple):
@@ -15,6 +27,18 @@ class ParameterCount(NamedTuple):
 
     stored: int
     trainable: int
+
+
+class WeightBytes(NamedTuple):
+    """Unique bytes: of all stored weights, and of those that are parameters."""
+
+    stored: int
+    parameters: int
+
+    @property
+    def outside(self) -> int:
+        """Bytes of weights in buffers, or packed into other objects."""
+        return self.stored - self.parameters
 
 
 class _CountingSink(io.RawIOBase):
@@ -34,15 +58,51 @@ class _CountingSink(io.RawIOBase):
 
 
 def parameters(model: nn.Module) -> ParameterCount:
-    """Count the model's parameters; a tensor that hangs in several places counts once.
+    """Count the model's parameters; a stored element counts once, however it is viewed.
 
-    Buffers (running statistics) are not parameters. Views of one tensor (``a`` and ``a[:2]``
-    registered as two parameters) count the shared elements once.
+    Buffers (running statistics) are not parameters. Of views of one tensor (``w`` and ``w.t()``,
+    ``a`` and ``a[:2]``, an expanded row) the shared elements count once.
     """
     return ParameterCount(
-        stored=_unique_elements(model.parameters()),
-        trainable=_unique_elements(p for p in model.parameters() if p.requires_grad),
+        stored=unique_elements(model.parameters()),
+        trainable=unique_elements(p for p in model.parameters() if p.requires_grad),
     )
+
+
+def weight_bytes(model: nn.Module) -> WeightBytes:
+    """Bytes of the weights that a network must store, wherever it keeps them.
+
+    These are parameters, buffers of the state dict, and what quantisation packs into other objects
+    or tensors of its own. Running statistics of norms are none (``disk_size`` has them), nor are
+    buffers of indices, counters and masks (int64, bool).
+    """
+    held = list(model.parameters())
+    kept = [
+        tensor
+        for name, value in model.state_dict().items()
+        if name.rsplit(".", 1)[-1] not in _STATISTICS
+        for tensor in _tensors(value)
+        if tensor.dtype not in _NO_WEIGHTS
+    ]
+    return WeightBytes(unique_bytes([*held, *kept]), unique_bytes(held))
+
+
+def multiplying_weights(model: nn.Module) -> list[str]:
+    """Names of weights of two dimensions or more, but for those of norms and embeddings."""
+    found = []
+    for prefix, module in model.named_modules():
+        if isinstance(module, _ELEMENTWISE):
+            continue
+        hidden = module._non_persistent_buffers_set
+        buffers = {k: v for k, v in module._buffers.items() if k not in hidden}
+        found += [
+            f"{prefix}.{name}".removeprefix(".")
+            for name, tensor in (module._parameters | buffers).items()
+            if tensor is not None
+            and tensor.dtype not in _NO_WEIGHTS
+            and sum(side > 1 for side in tensor.shape) >= 2
+        ]
+    return found
 
 
 def disk_size(model: nn.Module) -> int:
@@ -56,32 +116,18 @@ def disk_size(model: nn.Module) -> int:
     return sink.size
 
 
-def _unique_elements(tensors: Iterable[torch.Tensor]) -> int:
-    spans: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    total = 0
-    seen: set[int] = set()
-    for tensor in tensors:
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        if not tensor.is_contiguous() or not tensor.data_ptr():
-            total += tensor.numel()
-            continue
-        storage = (str(tensor.device), tensor.untyped_storage().data_ptr())
-        start = tensor.storage_offset() * tensor.element_size()
-        end = start + tensor.numel() * tensor.element_size()
-        new = _uncovered(start, end, spans.setdefault(storage, []))
-        spans[storage].append((start, end))
-        total += new // tensor.element_size()
-    return total
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in a value of a state dict: containers and packed weights are opened."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from _each(value.values())
+    elif isinstance(value, list | tuple):
+        yield from _each(value)
+    elif isinstance(value, torch.ScriptObject):
+        yield from _tensors(value.__getstate__())
 
 
-def _uncovered(start: int, end: int, spans: list[tuple[int, int]]) -> int:
-    """Bytes of [start, end) that no earlier span covers."""
-    covered, reach = 0, start
-    for low, high in sorted(spans):
-        low, high = max(low, reach), min(high, end)
-        if high > low:
-            covered += high - low
-            reach = high
-    return end - start - covered
+def _each(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for value in values:
+        yield from _tensors(value)

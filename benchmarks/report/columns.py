@@ -21,7 +21,7 @@ SPENT = tuple(f"spent_{currency}" for currency in METERED)
 
 _SUMMED_UNITS = ("s", "J")
 _NOT_SUMMED = (*TO_TARGET, "epoch_time", "energy_epoch", "latency")
-_COST_UNITS = ("count", "MAC/image", "FLOP/image", "FLOP", "B", "s", "J", "J/image")
+_COST_UNITS = ("count", "MAC/image", "MAC", "FLOP/image", "FLOP", "B", "s", "J", "J/image")
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def default_columns(rows: Sequence[Row]) -> list[Column]:
         if (metric, phase) in seen
     ]
     columns += [Column("params_inference", "inference"), Column("macs", "inference")]
+    if ("macs_executed", "inference") in measured:
+        columns.append(Column("macs_executed", "inference"))
     columns.append(first("mem_peak_allocated", "mem_peak_resident"))
     if ("mem_activations", "setup") in measured:
         columns.append(Column("mem_activations", "setup"))

@@ -42,7 +42,8 @@ def lay_out(
         cells.append(Shown(str(len(line.seeds))))
         for column in columns:
             cell = line.cells[column.key]
-            marks = tuple(notes.setdefault(told, len(notes) + 1) for told in missing(cell, line))
+            beside = (*missing(cell, line), *cell.notes)
+            marks = tuple(notes.setdefault(text, len(notes) + 1) for text in beside)
             cells.append(Shown(show_cell(cell, column), marks, (number, column.key) in best))
         body.append(cells)
     return Table(

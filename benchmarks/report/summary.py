@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from benchmarks.records import FAILED, Row
@@ -17,6 +17,9 @@ Values = dict[str, dict[int, float | str]]
 
 RUN_FAILED = "the run failed, see below"
 NOT_MEASURED = "not measured"
+
+NOTED = ("params_inference",)
+"""Metrics whose notes a table must not leave out: the value alone would mislead."""
 
 
 class Network(NamedTuple):
@@ -40,7 +43,8 @@ class Cell:
 
     ``mean``, ``sd`` (sample standard deviation, n - 1) and ``ratio`` are None where there is
     none; ``n`` counts the seeds with a value and ``reasons`` says why others have none. ``values``
-    holds either by seed. ``of_run`` tells a quantity of the whole run, which its variants share.
+    holds either by seed. ``notes`` are those that belong beside the value. ``of_run`` tells a
+    quantity of the whole run, which its variants share.
     """
 
     mean: float | None = None
@@ -50,6 +54,7 @@ class Cell:
     reasons: tuple[str, ...] = ()
     values: Mapping[int, float | str] = field(default_factory=dict)
     of_run: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,10 @@ def summarise(
             )
             for column in columns
         }
+        for column in columns:
+            if column.metric in NOTED:
+                notes = _notes(runs.values(), network.variant, column)
+                cells[column.key] = replace(cells[column.key], notes=notes)
         seeds = sorted(seed for seed, run in runs.items() if not _failed(run))
         lines.append(Line(network, tuple(seeds), cells))
     return lines
@@ -195,6 +204,13 @@ def _value(rows: Sequence[Row], phase: str, adds_up: bool, variant: str) -> floa
     if not found:
         return NOT_MEASURED
     return math.fsum(found) if adds_up else max(found)
+
+
+def _notes(runs: Iterable[Sequence[Row]], variant: str, column: Column) -> tuple[str, ...]:
+    """The notes of a network's values, each once."""
+    rows = (row for run in runs for row in run if row.variant == variant)
+    found = (row for row in rows if (row.metric, row.phase) == (column.metric, column.phase))
+    return tuple(dict.fromkeys(row.reason for row in found if row.value is not None and row.reason))
 
 
 def _baselines(

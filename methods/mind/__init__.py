@@ -48,7 +48,7 @@ class Mind(Method):
     frozen and the introspection loss joins the losses of the heads.
     """
 
-    metrics: ClassVar[Mapping[str, str]] = {"macs_executed_backbone": "MAC/image"}
+    metrics: ClassVar[Mapping[str, str]] = {"macs_of_choices": "MAC/image"}
 
     blocks: Sequence[int] | None = None
     """Blocks that can be iterated, numbered from 1; None takes all that keep their shape."""
@@ -167,7 +167,7 @@ class Mind(Method):
     def analyse(
         self, variant: str, model: BaseModel, batches: Iterable[dict[str, Any]]
     ) -> Mapping[str, float]:
-        """Executed work and accuracy by difficulty; see :func:`methods.mind.analysis.analyse`."""
+        """What was iterated, and accuracy by difficulty: :func:`methods.mind.analysis.analyse`."""
         return analysis.analyse(model, batches)
 
     def _wrapped(self, view: BlockView) -> list[Block]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from math import nan
 from typing import Any
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from methods.dense import is_dense
 from methods.mind.controller import Controller, Outcome, Pass
 
 TERCILES = ("easy", "medium", "hard")
@@ -17,53 +17,70 @@ TERCILES = ("easy", "medium", "hard")
 
 @torch.inference_mode()
 def analyse(model: BaseModel, batches: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Mean executed work over the test set, in all and by difficulty.
+    """What was iterated on the test set, in all and by difficulty.
 
     Difficulty is the entropy of the prediction; its terciles are ``@easy``, ``@medium`` and
-    ``@hard``, and exist where the model predicts one class an image.
+    ``@hard``, and exist where the model predicts one class an image. The harness measures the
+    executed multiply-adds; here they are worked out from the choices, for the terciles alone.
 
     Returns:
-        ``macs_executed`` in multiply-adds for one image, both passes and the introspection network
-        included, with ``@p10`` and ``@p90`` for its distribution (of a detector or segmentor
-        ``macs_executed_backbone``, since nothing else is counted); ``selection_rate``, the chosen
-        blocks in % of those that could be; ``iterations``, the mean steps of a chosen block, and
-        ``non_converged``, the chosen blocks in % that ended before they stood still (both absent
-        when nothing was chosen); ``top1`` in % by difficulty. Of a segmentor that looks at an
-        image through a sliding window, work is the sum over windows and the others are means over
-        them.
+        ``selection_rate``, the chosen blocks in % of those that could be; ``iterations``, the mean
+        steps of a chosen block, and ``non_converged``, the chosen blocks in % that ended before
+        they stood still (both absent when nothing was chosen); by difficulty also ``top1`` in %
+        and ``macs_of_choices``, the mean multiply-adds that follow from the choices. Means over
+        the windows of a segmentor that looks at an image through a sliding one. Terciles are NaN
+        where a logit is NaN or infinite, which has no entropy.
     """
-    controller: Controller = model.mind
-    name = "macs_executed_backbone" if is_dense(model) else "macs_executed"
-    outcomes, macs, predictions = [], [], []
-    for batch in batches:
-        with controller.watched() as passes:
-            out = model.test_step(batch)
-        outcomes += [each.outcome for each in passes]
-        macs.append(torch.stack([each.macs for each in passes]).sum(0))
+    passes, predictions = [], []
+    for batch, done, out in executed(model, batches):
+        passes.append(done)
         if isinstance(out, Tensor) and out.dim() == 2:
             predictions.append((out.float(), batch["data_samples"].to(out.device)))
-    done = Pass(Outcome(*map(torch.cat, zip(*outcomes, strict=True))), torch.cat(macs))
-    found = work(done, name)
-    for share in (10, 90):
-        found[f"{name}@p{share}"] = float(done.macs.quantile(share / 100))
+    done = together(passes)
+    found = work(done)
     if predictions and len(done.macs) >= len(TERCILES):
         logits, labels = (torch.cat(part) for part in zip(*predictions, strict=True))
+        finite = bool(logits.isfinite().all())
         right = (logits.argmax(1) == labels).double().cpu()
         for tercile, rows in zip(TERCILES, terciles(logits), strict=True):
-            found[f"top1@{tercile}"] = 100 * float(right[rows].mean())
             part = Pass(Outcome(*(each[rows] for each in done.outcome)), done.macs[rows])
-            found |= {f"{metric}@{tercile}": value for metric, value in work(part, name).items()}
+            values = {
+                "top1": 100 * float(right[rows].mean()),
+                "macs_of_choices": float(part.macs.mean()),
+                **work(part),
+            }
+            for metric, value in values.items():
+                found[f"{metric}@{tercile}"] = value if finite else nan
     return found
 
 
-def work(done: Pass, name: str) -> dict[str, float]:
-    """The means over some images of what was executed; ``name`` is that of the multiply-adds."""
+def executed(
+    model: BaseModel, batches: Iterable[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], Pass, Any]]:
+    """Each batch with what the backbone's passes over it executed, windows summed, and the output.
+
+    Outcomes of several windows follow each other.
+    """
+    controller: Controller = model.mind
+    for batch in batches:
+        with controller.watched() as passes:
+            out = model.test_step(batch)
+        macs = torch.stack([each.macs for each in passes]).sum(0)
+        outcomes = [each.outcome for each in passes]
+        yield batch, Pass(Outcome(*map(torch.cat, zip(*outcomes, strict=True))), macs), out
+
+
+def together(passes: Sequence[Pass]) -> Pass:
+    """Passes over several batches as one."""
+    outcomes = zip(*(each.outcome for each in passes), strict=True)
+    return Pass(Outcome(*map(torch.cat, outcomes)), torch.cat([each.macs for each in passes]))
+
+
+def work(done: Pass) -> dict[str, float]:
+    """How often and how long blocks were iterated, on average over some images."""
     chosen, iterations, converged = done.outcome
     count = int(chosen.sum())
-    found = {
-        name: float(done.macs.mean()),
-        "selection_rate": 100 * float(chosen.double().mean()),
-    }
+    found = {"selection_rate": 100 * float(chosen.double().mean())}
     if count:
         found["iterations"] = float(iterations[chosen].double().mean())
         found["non_converged"] = 100 * int((chosen & ~converged).sum()) / count

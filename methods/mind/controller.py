@@ -96,9 +96,8 @@ class Controller(nn.Module):
             mask = torch.ones(shape, device=x.device)
         elif self.training:
             mask = (torch.rand(shape, device=x.device) < self.options.rate).float()
-        else:  # the same draw in every evaluation
-            draws = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-            mask = (draws < self.options.rate).float().to(x.device)
+        else:
+            mask = (draws_by_image(x, len(self.wrapped)) < self.options.rate).float().to(x.device)
         return Plan(
             mask,
             torch.ones(shape, device=x.device),
@@ -231,6 +230,15 @@ def pooled(out: Tensor, kind: str) -> Tensor:
     if kind in ("vit", "swin"):
         return out.detach().flatten(1, -2).mean(1)
     return out.detach().flatten(2).mean(2)
+
+
+def draws_by_image(x: Tensor, count: int) -> Tensor:
+    """Uniform draws (N, count) that depend on each image alone, whatever batch it comes in."""
+    bits = x.detach().float().cpu().contiguous().view(torch.int32).flatten(1).long()
+    places = torch.arange(1, bits.shape[1] + 1)
+    seeds = (bits * places).sum(1) % (2**31)
+    rows = [torch.rand(count, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
+    return torch.stack(rows)
 
 
 def _stages(blocks: Sequence[Block]) -> list[int]:

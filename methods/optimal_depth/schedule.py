@@ -13,16 +13,18 @@ Curve = Sequence[Mapping[str, float]]
 
 
 def best(curve: Curve, metric: str) -> float | None:
-    """The highest value on the curve; None on an empty one."""
-    return max((point[metric] for point in curve), default=None)
+    """The highest value on the curve; None where there is none."""
+    values = [point[metric] for point in curve]
+    return max((value for value in values if value is not None), default=None)
 
 
 def stale_epochs(curve: Curve, metric: str) -> int:
     """Epochs since the last validation that was better than all before it."""
     top, since = float("-inf"), 0.0
     for point in curve:
-        if point[metric] > top:
-            top, since = point[metric], point["epoch"]
+        value = point[metric]
+        if value is not None and value > top:
+            top, since = value, point["epoch"]
     return int(curve[-1]["epoch"] - since) if curve else 0
 
 

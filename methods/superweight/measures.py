@@ -34,14 +34,16 @@ def diversity(predictions: Tensor, labels: Tensor) -> float:
     """Mean over pairs of the share of images that two members class differently, over mean error.
 
     1 means that errors are as good as independent where there are many classes. NaN where no
-    member errs.
+    member errs, or where one predicts no class.
 
     Source: Fort et al. 2019, arXiv 1912.02757, section 4.1.
 
     Args:
-        predictions: (members, N) classes; at least two members.
+        predictions: (members, N) classes, below 0 for none; at least two members.
         labels: (N,).
     """
+    if int(predictions.min()) < 0:
+        return float("nan")
     pairs = list(combinations(predictions, 2))
     disagreement = sum((a != b).double().mean().item() for a, b in pairs) / len(pairs)
     error = (predictions != labels).double().mean().item()
@@ -51,12 +53,19 @@ def diversity(predictions: Tensor, labels: Tensor) -> float:
 def predictions_of_members(
     ensemble: Ensemble, batches: Iterable[dict[str, Any]]
 ) -> tuple[Tensor, Tensor]:
-    """Classes (members, N) that each member predicts, and the labels (N,)."""
+    """Classes (members, N) that each member predicts, and the labels (N,).
+
+    An image with a logit that is NaN or infinite has the class -1.
+    """
     predicted, labels = [], []
     with torch.inference_mode():
         for batch in batches:
             members = ensemble.backbone.members
             logits = [member(batch["inputs"], mode="tensor") for member in members]
-            predicted.append(torch.stack([each.argmax(1) for each in logits]))
+            predicted.append(torch.stack([_classes(each) for each in logits]))
             labels.append(batch["data_samples"])
     return torch.cat(predicted, 1), torch.cat(labels)
+
+
+def _classes(logits: Tensor) -> Tensor:
+    return torch.where(logits.isfinite().all(1), logits.argmax(1), -1)

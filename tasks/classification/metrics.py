@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tasks.base import Score, as_score, not_finite
 
 ECE_BINS = 15
 
@@ -34,9 +39,32 @@ def ece(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
     return 100 * gaps.abs().sum().item() / len(labels)
 
 
-def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """All metrics of a split; ``top5`` only where there are more than 5 classes."""
-    metrics = {"top1": top_k(logits, labels, 1)}
+def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | Score]:
+    """All metrics of a split; ``top5`` only where there are more than 5 classes.
+
+    None has a value where a logit of any image is NaN or infinite: ``topk`` and ``argmax`` would
+    still name a class.
+    """
+    metrics: dict[str, Callable[[], float]] = {"top1": lambda: top_k(logits, labels, 1)}
     if logits.shape[1] > 5:
-        metrics["top5"] = top_k(logits, labels, 5)
-    return metrics | {"nll": nll(logits, labels), "ece": ece(logits, labels)}
+        metrics["top5"] = lambda: top_k(logits, labels, 5)
+    metrics |= {"nll": lambda: nll(logits, labels), "ece": lambda: ece(logits, labels)}
+    broken = int((~logits.isfinite()).any(1).sum())
+    if broken:
+        return dict.fromkeys(metrics, Score(None, not_finite(broken, len(logits))))
+    return {name: measure() for name, measure in metrics.items()}
+
+
+def mean_metrics(found: Sequence[Mapping[str, float | Score]]) -> dict[str, float | Score]:
+    """The mean of each metric over several evaluations; no value where one of them has none."""
+    means: dict[str, float | Score] = {}
+    for name in found[0]:
+        scores = [as_score(each[name]) for each in found]
+        values = [score.value for score in scores if score.value is not None]
+        missing = [score.note for score in scores if score.value is None]
+        if missing:
+            told = f"{len(missing)} of {len(scores)} evaluations have no value: {missing[0]}"
+            means[name] = Score(None, told)
+        else:
+            means[name] = fmean(values)
+    return means

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.model import BaseModel
 
-from tasks.base import TASKS, BatchSource, Drawing, Task, data_folder
+from tasks.base import TASKS, BatchSource, Drawing, Score, Task, data_folder
 from tasks.classification.classifier import Classifier
 from tasks.classification.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from tasks.classification.evaluation import predict
-from tasks.classification.metrics import classification_metrics
+from tasks.classification.metrics import classification_metrics, mean_metrics
 from tasks.classification.models.zoo import build_backbone
 from tasks.classification.pictures import sheet
 from tasks.classification.recipes import default_recipe
@@ -181,7 +180,9 @@ class ClassificationTask(Task):
             raise UserError(f"the batch size must be at least 1, not {batch_size}")
         return self._data.batches(self._splits.train, self._augment, batch_size, seed, device)
 
-    def evaluate(self, model: BaseModel, split: str, device: torch.device) -> dict[str, float]:
+    def evaluate(
+        self, model: BaseModel, split: str, device: torch.device
+    ) -> dict[str, float | Score]:
         """top1 and ece in %, nll in nats, and top5 in % where there are more than 5 classes.
 
         With the option ``corruptions`` the same ``@corrupted`` on the test split.
@@ -202,6 +203,17 @@ class ClassificationTask(Task):
         """
         images = self._split_named(split)
         return self._data.evaluation(images, self._augment, _EVALUATION_BATCH, device)
+
+    def eval_size(self, split: str, device: torch.device) -> int:
+        """Images in a split."""
+        return len(self._split_named(split).labels)
+
+    def eval_images(
+        self, split: str, indices: Sequence[int], device: torch.device
+    ) -> Iterator[dict[str, Any]]:
+        """Some images of a split, each a batch as those of :meth:`eval_batches`."""
+        chosen = self._split_named(split).take(np.asarray(indices))
+        return self._data.evaluation(chosen, self._augment, 1, device)
 
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:
         """Standard normal (batch_size, C, H, W), always the same."""
@@ -230,7 +242,7 @@ class ClassificationTask(Task):
             raise unknown_name("split", name, _Splits._fields)
         return getattr(self._splits, name)
 
-    def _corrupted(self, model: BaseModel, device: torch.device) -> dict[str, float]:
+    def _corrupted(self, model: BaseModel, device: torch.device) -> dict[str, float | Score]:
         """Metrics of the corrupted test images, averaged over kinds and severities."""
         test = self._splits.test
         images = torch.from_numpy(test.images).to(device)
@@ -239,7 +251,7 @@ class ClassificationTask(Task):
             made = ArraySplit(corrupt(images, name, severity).cpu().numpy(), test.labels)
             batches = self._data.evaluation(made, self._augment, _EVALUATION_BATCH, device)
             found.append(classification_metrics(*predict(model, batches)))
-        return {f"{key}@corrupted": fmean(each[key] for each in found) for key in found[0]}
+        return {f"{key}@corrupted": value for key, value in mean_metrics(found).items()}
 
     @cached_property
     def _augment(self) -> Any:

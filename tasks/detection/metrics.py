@@ -7,16 +7,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmdet.evaluation.metrics import coco_metric
 from pycocotools.cocoeval import Params
 
-from tasks.base import Score
+from tasks.base import Score, not_finite
+from tasks.detection.finite import is_finite
 
 KINDS = {"bbox": "box_ap", "segm": "mask_ap"}
 AREAS = dict(zip(Params().areaRngLbl, Params().areaRng, strict=True))
 """COCO's sizes as (least, most) pixels."""
-SUFFIXES = ("", "50", "75", "_small", "_medium", "_large")
-"""What the first six of COCO's summary statistics add to the metric's name."""
+SUFFIXES: dict[str, tuple[float | None, str]] = {
+    "": (None, "all"),
+    "50": (0.5, "all"),
+    "75": (0.75, "all"),
+    "_small": (None, "small"),
+    "_medium": (None, "medium"),
+    "_large": (None, "large"),
+}
+"""What a statistic adds to the metric's name: its IoU threshold (None for the mean over 0.5 to
+0.95) and its objects' size."""
+OFFICIAL = 100
+"""Detections an image that COCO's own evaluation looks at; CocoMetric has another number for all
+but the mean over thresholds."""
+MAX_DETS = (100, 300, 1000)
+"""CocoMetric's ``proposal_nums``: the last one is what it takes instead."""
 
 
 def average_precision(
@@ -27,66 +42,99 @@ def average_precision(
 ) -> dict[str, float | Score]:
     """``box_ap``, ``box_ap50``, ``box_ap75``, ``box_ap_small`` ..., and the same of masks.
 
+    Each says in its note how many detections an image it looks at. Those for which mmdet has
+    another number than COCO stand beside COCO's, ``box_ap50@100``.
+
     Args:
         annotation_file: the split's annotations.
         metainfo: of its data set: ``classes``.
-        outputs: batches and the detector's predictions for them.
+        outputs: batches and the detector's predictions for them, None for an image that it gave
+            no finite outputs for.
         kinds: ``bbox``, ``segm`` or both.
 
     Returns:
-        Values in %: 0 with a note where nothing was detected at all, None where the split has no
-        object of that size.
+        Values in %: 0 with a note where nothing was detected at all; None where the split has no
+        object of that size, and for all where a score or box of an image is NaN or infinite.
     """
-    metric = coco_metric.CocoMetric(ann_file=str(annotation_file), metric=list(kinds))
+    metric = coco_metric.CocoMetric(
+        ann_file=str(annotation_file), metric=list(kinds), proposal_nums=MAX_DETS
+    )
     metric.dataset_meta = metainfo
-    images = 0
+    images = broken = 0
     for batch, samples in outputs:
-        metric.process(batch, [sample.to_dict() for sample in samples])
+        whole = [sample for sample in samples if sample is not None and is_finite(sample)]
         images += len(samples)
-    with _summaries() as summaries:
+        broken += len(samples) - len(whole)
+        metric.process(batch, [sample.to_dict() for sample in whole])
+    if broken:
+        names = [KINDS[kind] + suffix + at for kind in kinds for suffix, at, _ in _statistics()]
+        return dict.fromkeys(names, Score(None, not_finite(broken, images)))
+    with _precisions() as precisions:
         metric.evaluate(images)
-    if len(summaries) < len(kinds):  # CocoMetric gives up where nothing was detected
-        present = _sizes_present(metric)
-        empty = [0.0 if there else -1.0 for there in present]
-        summaries = dict.fromkeys(kinds, empty)
-        note = "nothing was detected"
-    else:
-        note = ""
-    return {
-        KINDS[kind] + suffix: _score(value, note)
-        for kind in kinds
-        for suffix, value in zip(SUFFIXES, summaries[kind], strict=False)
-    }
+    nothing = len(precisions) < len(kinds)  # CocoMetric gives up where nothing was detected
+    present = _sizes_present(metric)
+    found: dict[str, float | Score] = {}
+    for kind in kinds:
+        for suffix, at, dets in _statistics():
+            note = f"maxDets {dets}" + ("; nothing was detected" if nothing else "")
+            threshold, size = SUFFIXES[suffix]
+            if nothing:
+                value = 0.0 if present[size] else None
+            else:
+                value = _mean(precisions[kind], threshold, size, dets)
+            found[KINDS[kind] + suffix + at] = (
+                Score(None, "the split has no object of this size")
+                if value is None
+                else Score(100 * value, note)
+            )
+    return found
 
 
-def _score(value: float, note: str) -> float | Score:
-    if value < 0:
-        return Score(None, "the split has no object of this size")
-    return Score(100 * float(value), note)
+def _statistics() -> Iterator[tuple[str, str, int]]:
+    """Suffix, condition and maxDets of each: mmdet's, then COCO's where that is another."""
+    yield "", "", OFFICIAL
+    for suffix in list(SUFFIXES)[1:]:
+        yield suffix, "", MAX_DETS[-1]
+        yield suffix, f"@{OFFICIAL}", OFFICIAL
 
 
-def _sizes_present(metric: coco_metric.CocoMetric) -> list[bool]:
-    """For each of the summary statistics whether the split has an object that it is about."""
+def _mean(precision: np.ndarray, threshold: float | None, size: str, dets: int) -> float | None:
+    """Mean precision over recalls, classes and thresholds; None where there is no object.
+
+    Args:
+        precision: (thresholds, recalls, classes, sizes, maxDets), -1 where there is no object.
+        threshold: IoU; None for all.
+        size: a name of ``AREAS``.
+        dets: one of ``MAX_DETS``.
+    """
+    chosen = precision[..., list(AREAS).index(size), MAX_DETS.index(dets)]
+    if threshold is not None:
+        chosen = chosen[np.isclose(Params().iouThrs, threshold)]
+    chosen = chosen[chosen > -1]
+    return float(chosen.mean()) if chosen.size else None
+
+
+def _sizes_present(metric: coco_metric.CocoMetric) -> dict[str, bool]:
+    """For each size whether the split has an object of it."""
     api = metric._coco_api
     annotations = api.loadAnns(api.getAnnIds(catIds=metric.cat_ids))
     areas = [each["area"] for each in annotations if not each.get("iscrowd")]
-    limits = [AREAS["all"]] * 3 + [AREAS[size] for size in ("small", "medium", "large")]
-    return [any(low <= area <= high for area in areas) for low, high in limits]
+    return {name: any(low <= area <= high for area in areas) for name, (low, high) in AREAS.items()}
 
 
 @contextmanager
-def _summaries() -> Iterator[dict[str, Sequence[float]]]:
-    """Keep the statistics of every COCO evaluation made inside.
+def _precisions() -> Iterator[dict[str, np.ndarray]]:
+    """Keep the precisions of every COCO evaluation made inside, by kind.
 
-    CocoMetric hands them on with three decimals.
+    CocoMetric hands on a few means of them with three decimals.
     """
-    kept: dict[str, Sequence[float]] = {}
+    kept: dict[str, np.ndarray] = {}
     evaluation = coco_metric.COCOeval
 
     class Kept(evaluation):  # type: ignore[valid-type]
         def summarize(self) -> None:
             super().summarize()
-            kept[self.params.iouType] = self.stats
+            kept[self.params.iouType] = self.eval["precision"]
 
     coco_metric.COCOeval = Kept
     try:

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from tasks.base import TASKS, Drawing, Score
 from tasks.detection.coco import CocoSplit, check_coco
+from tasks.detection.finite import NotFiniteError, heads_watched
 from tasks.detection.models import COCO_IMAGES, READY, SCHEDULES
 from tasks.openmmlab.config import transforms
 from tasks.openmmlab.task import OpenMMLabTask
@@ -146,6 +147,14 @@ class DetectionTask(OpenMMLabTask):
             return None
         infos = (dataset.get_data_info(index) for index in range(len(dataset)))
         return [info["width"] >= info["height"] for info in infos]
+
+    def predict(self, model: BaseModel, batch: dict[str, Any]) -> Sequence[Any]:
+        """Predictions for a batch; None for its images where a head gave no finite output."""
+        with heads_watched(model):
+            try:
+                return model.test_step(batch)
+            except NotFiniteError:
+                return [None] * len(batch["inputs"])
 
     def scores(
         self, outputs: Iterator[tuple[dict[str, Any], Sequence[Any]]], split: str

@@ -11,14 +11,17 @@ import torch.fx.experimental._config as fx_config
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import nn
 
+MASKED = 100
+"""Proposals that mmdet masks in mode "tensor"."""
+
 
 def tensor_forward(model: nn.Module, inputs: torch.Tensor) -> object:
     """The network without post-processing: what operations are counted of.
 
     A two-stage detector refines as many fixed proposals an image as it would keep at most
     (``test_cfg.rpn.max_per_img``) instead of those that its weights choose, so that every model of
-    an architecture does the same work. Mask R-CNN masks the first 100 of them, Cascade Mask R-CNN
-    all.
+    an architecture does the same work. Mask R-CNN masks the first 100 of each image, Cascade Mask
+    R-CNN all.
 
     Args:
         model: an mmdet detector or an mmseg segmentor, in evaluation mode.
@@ -66,10 +69,34 @@ def fixed_proposals(model: nn.Module, inputs: torch.Tensor) -> Iterator[None]:
                 InstanceData(bboxes=found) for _ in inputs
             ]
             scope.callback(delattr, rpn, "predict_by_feat")
+            scope.enter_context(
+                masked_image_by_image(getattr(model, "roi_head", None), found, inputs)
+            )
         if inputs.is_meta:
             # Which proposals belong to which feature level is asked of their values.
             scope.enter_context(fx_config.patch(meta_nonzero_assume_all_nonzero=True))
         yield
+
+
+@contextmanager
+def masked_image_by_image(head: Any, found: torch.Tensor, inputs: torch.Tensor) -> Iterator[None]:
+    """Inside, a mask head sees as many proposals of each image as it sees of a single one.
+
+    In mode "tensor" mmdet takes the first 100 of the whole batch.
+    """
+    from mmdet.models.roi_heads import StandardRoIHead
+    from mmdet.structures.bbox import bbox2roi
+
+    if not isinstance(head, StandardRoIHead) or not head.with_mask:
+        yield
+        return
+    forward = head._mask_forward
+    rois = bbox2roi([found[:MASKED]] * len(inputs))
+    head._mask_forward = lambda x, _: forward(x, rois)
+    try:
+        yield
+    finally:
+        del head._mask_forward
 
 
 def proposals(count: int, inputs: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
 from torch import nn
+from torch.utils.data import Subset
 
 from tasks.base import BatchSource, Recipe, Score, Task, data_folder
 from tasks.classification.evaluation import eval_mode
@@ -130,6 +131,10 @@ class OpenMMLabTask(Task):
     ) -> dict[str, float | Score]:
         """Metrics from pairs of a batch and the model's predictions for it."""
 
+    def predict(self, model: BaseModel, batch: dict[str, Any]) -> Sequence[Any]:
+        """The model's predictions for a batch, as :meth:`scores` takes them."""
+        return model.test_step(batch)
+
     # The task contract.
 
     def check(self) -> None:
@@ -222,6 +227,16 @@ class OpenMMLabTask(Task):
         size = self._eval_batch_size or self.config.val_dataloader["batch_size"]
         return evaluation_batches(self.split(split), size, self._readers(device))
 
+    def eval_size(self, split: str, device: torch.device) -> int:
+        """Images in a split."""
+        return len(self.split(split))
+
+    def eval_images(
+        self, split: str, indices: Sequence[int], device: torch.device
+    ) -> Iterator[dict[str, Any]]:
+        """Some images of a split, each a batch as those of :meth:`eval_batches`."""
+        return evaluation_batches(Subset(self.split(split), indices), 1)
+
     def split(self, name: str) -> Any:
         """The data set of a split: where there is no ``test``, ``val`` stands in.
 
@@ -239,7 +254,7 @@ class OpenMMLabTask(Task):
 
         def outputs() -> Iterator[tuple[dict[str, Any], Sequence[Any]]]:
             for batch in self.eval_batches(split, device):
-                yield batch, model.test_step(batch)
+                yield batch, self.predict(model, batch)
 
         with eval_mode(model), torch.no_grad(), openmmlab(self.scope):
             return self.scores(outputs(), split)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmseg.evaluation.metrics import IoUMetric
 
-from tasks.base import Score
+from tasks.base import Score, not_finite
 from tasks.segmentation.cityscapes import VOID
 
 
@@ -26,18 +26,26 @@ def intersection_over_union(
         outputs: batches and the segmentor's predictions for them, with their ground truth.
 
     Returns:
-        Values in %; a class with no pixel at all has None.
+        Values in %; None for a class with no pixel at all, for all of a split without a labelled
+        pixel, and for all where the scores of an image are NaN or infinite.
     """
     metric = IoUMetric(ignore_index=VOID)
     metric.dataset_meta = {"classes": tuple(classes)}
     # Intersection, union, predicted and labelled pixels of each class; float32 as IoUMetric adds
     # them up is exact to 16 million pixels only, which is eight pictures of Cityscapes.
     areas = torch.zeros(4, len(classes), dtype=torch.float64)
+    images = broken = 0
     for batch, samples in outputs:
+        images += len(samples)
+        broken += sum(not _is_finite(sample) for sample in samples)
         metric.process(batch, [sample.to_dict() for sample in samples])
         for image in metric.results:
             areas += torch.stack(image).double()
         metric.results.clear()
+    if broken or not areas[3].sum():
+        nothing = "no pixel of the split is labelled: all are void"
+        reason = Score(None, not_finite(broken, images) if broken else nothing)
+        return dict.fromkeys(("miou", "aacc", "macc", *(f"iou@{name}" for name in classes)), reason)
     found = IoUMetric.total_area_to_metrics(*areas)
     return {
         "miou": _mean(found["IoU"], "labelled or predicted"),
@@ -45,6 +53,11 @@ def intersection_over_union(
         "macc": _mean(found["Acc"], "labelled"),
         **{f"iou@{name}": _one(iou) for name, iou in zip(classes, found["IoU"], strict=True)},
     }
+
+
+def _is_finite(sample: Any) -> bool:
+    logits = getattr(sample, "seg_logits", None)
+    return logits is None or bool(logits.data.isfinite().all())
 
 
 def _mean(values: Sequence[float], had: str) -> float | Score:

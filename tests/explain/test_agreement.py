@@ -149,10 +149,11 @@ def test_every_metric_of_the_project_has_a_sensible_kind(run: Subject) -> None:
         assert kinds[name] == MEASURED, name
     for name in ("spent_seconds", "spent_joules", "time_to_target", "mem_rest", "energy_image"):
         assert kinds[name] == MEASURED, name
-    for name in ("top1", "nll", "box_ap", "miou", "steps", "spent_epochs", "mem_activations"):
+    for name in ("top1", "nll", "box_ap", "miou", "steps", "macs_executed", "mem_activations"):
         assert kinds[name] == SEEDED, name
     assert {n for n, k in kinds.items() if k == COUNTED} == {
-        *("params", "params_trainable", "params_inference", "macs", "macs_backbone", "train_flops")
+        *("params", "params_trainable", "params_inference", "weights_bytes"),
+        *("macs", "macs_per_pass", "macs_backbone", "train_flops"),
     }
     steps = Row.of(Measurement("steps", 1.0), **identity, phase="train")
     assert kind_of(steps) == SEEDED

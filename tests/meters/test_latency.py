@@ -83,6 +83,27 @@ def test_a_batch_that_does_not_fit_is_a_row_with_a_reason() -> None:
     assert "does not fit" in found["throughput@8"].reason
 
 
+def test_batches_of_real_images_are_timed_once_each_and_averaged() -> None:
+    """An image takes as many hundredths of a second as it says."""
+    clock = VirtualClock()
+    images = [torch.full((1, 1), float(n)) for n in range(1, 11)]
+    seen: list[float] = []
+
+    def run(model: nn.Module, x: torch.Tensor) -> None:
+        seen.append(float(x))
+        clock.sleep(float(x) / 100)
+
+    rows = latency(nn.Identity(), lambda n: images, (1,), run=run, clock=clock)
+    found = {m.metric: m for m in rows}
+    assert found["latency@1"].value == pytest.approx(0.055)
+    assert found["throughput@1"].value == pytest.approx(1 / 0.055)
+    assert found["latency@1"].reason == (
+        "mean over 10 batches of test images, as the work depends on the image; "
+        "p10 19 ms, p90 91 ms"
+    )
+    assert sorted(seen[-10:]) == [float(n) for n in range(1, 11)]
+
+
 def test_a_real_model_on_the_real_clock() -> None:
     model = nn.Conv2d(3, 8, 3)
     rows = latency(model, lambda n: torch.zeros(n, 3, 16, 16), (1, 4), budget=0.02)

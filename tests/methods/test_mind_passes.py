@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -15,6 +16,7 @@ from torchvision.models.resnet import Bottleneck
 from benchmarks.meters.operations import count_macs
 from methods.blocks import block_view
 from methods.mind import Mind
+from methods.mind.analysis import executed
 from methods.mind.introspection import introspection_loss, nested_choice
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
@@ -313,13 +315,23 @@ def test_executed_macs_are_what_the_counter_sees():
     model.eval()
     one = batch(1)
     for name, network in method.variants(model).items():
-        executed = method.analyse(name, network, [one])["macs_executed"]
-        assert executed == count_macs(network, one["inputs"]), name
+        ((_, done, _),) = executed(network, [one])
+        assert done.macs.tolist() == [count_macs(network, one["inputs"])], name
     plain = count_macs(classifier("wrn"), one["inputs"])
-    assert (
-        method.analyse("mask=none", method.variants(model)["mask=none"], [one])["macs_executed"]
-        == plain
-    )
+    ((_, done, _),) = executed(method.variants(model)["mask=none"], [one])
+    assert done.macs.tolist() == [plain]
+
+
+def test_a_random_mask_depends_on_the_image_and_not_on_its_place_in_a_batch():
+    model = Mind(mode="random", rate=0.5).prepare(classifier("wrn")).eval()
+    inputs = batch(16)["inputs"]
+    model(inputs)
+    chosen = model.mind.last.chosen
+    assert 0 < chosen.double().mean() < 1
+    assert len(chosen.unique(dim=0)) > 1
+    for image, mask in zip(inputs, chosen, strict=True):
+        model(image[None])
+        assert torch.equal(model.mind.last.chosen[0], mask)
 
 
 def test_analysis_sorts_images_by_the_entropy_of_their_prediction():
@@ -353,6 +365,12 @@ def test_analysis_sorts_images_by_the_entropy_of_their_prediction():
     assert found["top1@hard"] == 0
     assert found["selection_rate"] == 100
     assert found["iterations"] <= 3
+    assert {name for name in found if name.startswith("macs")} == {
+        f"macs_of_choices@{tercile}" for tercile in ("easy", "medium", "hard")
+    }
+    inputs[3, 0, 0, 0] = float("nan")
+    found = method.analyse("full", model, batches)
+    assert all(math.isnan(value) for name, value in found.items() if "@" in name)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from benchmarks.training import session as session_module
 from benchmarks.training.hooks import CheckpointHook
 from methods.base import PhaseResult
 from methods.optimal_depth import DepthSchedule, OptimalDepth
-from methods.optimal_depth.schedule import stale_epochs
+from methods.optimal_depth.schedule import best, stale_epochs
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
@@ -37,6 +37,14 @@ def network():
 )
 def test_epochs_without_a_better_validation(values, stale):
     assert stale_epochs(curve(values), "top1") == stale
+
+
+def test_a_validation_without_a_value_is_no_better():
+    points = [{"epoch": n, "top1": v} for n, v in enumerate([None, 50.0, None, 40.0], 1)]
+    assert stale_epochs(points, "top1") == 2
+    assert best(points, "top1") == 50
+    assert stale_epochs(points[:1], "top1") == 1
+    assert best(points[:1], "top1") is None
 
 
 def test_epochs_count_where_validations_are_rarer():

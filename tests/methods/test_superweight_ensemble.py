@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 
 import pytest
 import torch
@@ -194,6 +195,8 @@ def test_analysis_of_an_ensemble_and_of_a_single_member():
     variants = method.variants(model)
     assert 0 < method.analyse("members=2", variants["members=2"].eval(), batches)["diversity"] < 2
     assert method.analyse("members=1", variants["members=1"].eval(), batches) == {}
+    batches[0]["inputs"][3] = float("nan")
+    assert math.isnan(method.analyse("members=2", variants["members=2"], batches)["diversity"])
 
 
 @pytest.mark.parametrize(

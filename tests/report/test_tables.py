@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.compare.verdicts import is_exact
 from benchmarks.records import FAILED, UNAVAILABLE, Measurement, Row
 from benchmarks.report.columns import Column, column_for, default_columns
 from benchmarks.report.summary import summarise
@@ -74,6 +75,34 @@ def test_mean_and_sample_standard_deviation_are_those_worked_out_by_hand() -> No
     assert found.sd == pytest.approx(math.sqrt((9 + 1 + 16) / 2))
     assert found.n == 3
     assert found.ratio is None
+
+
+def test_parameters_never_stand_without_their_note(tmp_path: Path) -> None:
+    note = "640 bytes of weights are stored outside of parameters"
+    rows = [
+        row("int8", 0, "inference", "params_inference", 0.0, variant="full", reason=note),
+        row("int8", 0, "inference", "macs", 640.0, variant="full", reason="a note of another kind"),
+    ]
+    text = write_tables(results(tmp_path, [*ROWS, *rows]).path)["md"]
+    (line,) = [line for line in text.splitlines() if line.startswith("| int8")]
+    mark = re.search(r"0 \[(\d+)\]", line)
+    assert mark
+    assert f"[{mark[1]}] {note}" in text
+    assert "another kind" not in text
+
+
+def test_executed_operations_have_a_column_where_they_were_measured_and_are_not_exact() -> None:
+    executed = Column("macs_executed", "inference")
+    assert executed not in default_columns(ROWS)
+    rows = [
+        row("gates", seed, "inference", "macs_executed", 500.0 + seed, variant="full")
+        for seed in (0, 1)
+    ]
+    assert executed in default_columns([*ROWS, *rows])
+    assert not is_exact(executed)
+    assert not is_exact(Column("macs_executed@p90", "inference"))
+    assert is_exact(Column("macs", "inference"))
+    assert is_exact(Column("weights_bytes", "inference"))
 
 
 def test_a_ratio_pairs_the_seeds_that_both_methods_have() -> None:

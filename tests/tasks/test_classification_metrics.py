@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.classification.metrics import classification_metrics, ece, nll, top_k
+from tasks.base import Score
+from tasks.classification.metrics import classification_metrics, ece, mean_metrics, nll, top_k
 
 
 def numpy_ece(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
@@ -66,3 +67,20 @@ def test_top5_is_reported_only_above_five_classes(classes: int, present: bool) -
     metrics = classification_metrics(torch.randn(8, classes), torch.arange(8) % classes)
     assert ("top5" in metrics) is present
     assert {"top1", "nll", "ece"} <= metrics.keys()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_outputs_that_are_no_numbers_have_no_quality(value: float) -> None:
+    logits, labels = torch.randn(8, 7), torch.arange(8) % 7
+    logits[3, 2] = logits[5, 0] = value
+    found = classification_metrics(logits, labels)
+    reason = "the outputs for 2 of 8 images are NaN or infinite"
+    assert found == dict.fromkeys(("top1", "top5", "nll", "ece"), Score(None, reason))
+
+
+def test_a_mean_over_corruptions_has_no_value_where_one_of_them_has_none() -> None:
+    rows = [{"top1": 50.0, "nll": 1.0}, {"top1": 100.0, "nll": Score(None, "no number")}]
+    assert mean_metrics(rows) == {
+        "top1": 75.0,
+        "nll": Score(None, "1 of 2 evaluations have no value: no number"),
+    }

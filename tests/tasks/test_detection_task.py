@@ -109,7 +109,7 @@ def test_the_truth_has_full_precision_and_nothing_has_none() -> None:
             yield batch, [sample]
 
     without = task.scores(nothing(), "test")
-    assert without["box_ap"] == Score(0.0, "nothing was detected")
+    assert without["box_ap"] == Score(0.0, "maxDets 100; nothing was detected")
     sizes = [f"box_ap_{size}" for size in ("small", "medium", "large")]
     absent = [name for name in sizes if as_score(with_truth[name]).value is None]
     assert absent == [name for name in sizes if as_score(without[name]).value is None]

@@ -51,6 +51,14 @@ def test_two_stages_refine_the_same_number_of_proposals_whatever_the_weights(cou
     assert seen[0]["rpn_head.rpn_conv"] == 5 * count  # once a feature level
 
 
+def test_a_mask_head_masks_as_many_of_each_image() -> None:
+    model = tiny.mask_rcnn().eval()
+    model.test_cfg.rpn.max_per_img = 130
+    for count in (1, 2, 3):
+        assert rows(model, count)["roi_head.mask_head.conv_logits"] == 100 * count
+    assert "_mask_forward" not in vars(model.roi_head)
+
+
 def test_the_detectors_own_proposals_are_back_afterwards() -> None:
     model = tiny.mask_rcnn().eval()
     before = copy.deepcopy(vars(model.rpn_head))

@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from shared_data import shared_data
 
-from tasks.base import as_score
+from tasks.base import Score, as_score
 from tasks.errors import UserError
 from tasks.openmmlab.config import set_classes
 from tasks.segmentation import metrics
@@ -204,6 +204,27 @@ def test_metrics_are_those_of_a_confusion_matrix() -> None:
         assert "no pixel" in as_score(found["iou@5"]).note
         assert "5 of 6 classes" in as_score(found["miou"]).note
         assert "4 of 6 classes" in as_score(found["macc"]).note
+
+
+def test_a_split_that_is_all_void_has_no_quality() -> None:
+    pixels, void = np.zeros((4, 4), int), np.full((4, 4), 255)
+    found = metrics.intersection_over_union("ab", [predictions(pixels, void)] * 2)
+    reason = Score(None, "no pixel of the split is labelled: all are void")
+    assert found == dict.fromkeys(("miou", "aacc", "macc", "iou@a", "iou@b"), reason)
+    found = metrics.intersection_over_union("ab", [])
+    assert set(found.values()) == {reason}
+
+
+def test_scores_that_are_no_numbers_have_no_quality() -> None:
+    pixels = np.zeros((4, 4), int)
+    outputs = [predictions(pixels, pixels) for _ in range(3)]
+    for number, (_, (sample,)) in enumerate(outputs):
+        sample.seg_logits = PixelData(data=torch.randn(2, 4, 4))
+        if number:
+            sample.seg_logits.data[0, 1, 2] = (0, float("nan"), float("inf"))[number]
+    found = metrics.intersection_over_union("ab", outputs)
+    reason = Score(None, "the outputs for 2 of 3 images are NaN or infinite")
+    assert found == dict.fromkeys(("miou", "aacc", "macc", "iou@a", "iou@b"), reason)
 
 
 def test_every_pixel_counts_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,12 +153,25 @@ def in_a_thread(work: Callable[[], Any]) -> Any:
     thread.join()
 
 
-def test_a_step_whose_operations_nobody_saw_has_no_cost_instead_of_none(tmp_path):
-    class Hidden(Plain):
+def test_a_step_in_a_thread_of_its_own_is_counted(tmp_path, plain):
+    class Threaded(Plain):
         def train_step(self, model, data, optim_wrapper):
             in_a_thread(lambda: Method.train_step(self, model, data, optim_wrapper))
             return {}
 
+    found = rows_of(tmp_path, Threaded, {"steps": 4})
+    assert found["train_flops", "setup"] == plain["train_flops", "setup"]
+    assert found["updates", "train"] == 4
+
+
+def test_a_step_that_nobody_saw_has_no_cost_instead_of_none(tmp_path):
+    """It multiplies in NumPy and writes the weights by hand."""
+
+    class Hidden(Plain):
+        def train_step(self, model, data, optim_wrapper):
+            model.backbone.fc.weight.data.numpy()[:] *= 0.99
+            return {}
+
     found = rows_of(tmp_path, Hidden, {"steps": 4})
     assert found["train_flops", "setup"] is None
-    assert found["updates", "train"] == 4
+    assert found["updates", "train"] == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.meters.clock import TimeLedger
+from benchmarks.meters.contention import ContentionMeter
 from benchmarks.meters.energy import EnergyMeter
 from benchmarks.meters.memory import PeakMemory
 from benchmarks.meters.rapl import RaplMeter
@@ -29,23 +29,25 @@ class RunMeters:
     Args:
         device: where the run trains.
         operations: counts the operations of training steps; None for a run that needs none.
-        clock: seconds, never going backwards.
+        clock: seconds, never going backwards; None for a clock that leaves out the time in which
+            the process was stopped.
     """
 
     def __init__(
         self,
         device: torch.device,
         operations: TrainOperations | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self.clock = TimeLedger(device, clock)
+        self.machine = ContentionMeter()
+        self.clock = TimeLedger(device, clock or self.machine.clock)
         self.gpu = EnergyMeter(device)
         self.cpu = RaplMeter()
         self.energy: EnergyMeter | RaplMeter = self.gpu if device.type == "cuda" else self.cpu
         """The meter of what trains."""
         self.memory = PeakMemory(device)
         self.operations = operations
-        self._windows = (self.clock, self.gpu, self.cpu)
+        self._windows = (self.clock, self.gpu, self.cpu, self.machine)
         self._phases: list[str] = []
 
     @property
@@ -67,12 +69,12 @@ class RunMeters:
         """Sample in the background, idle draw first, and follow the memory's peak."""
         if not self.gpu.unavailable:
             self.gpu.measure_idle(IDLE_SECONDS)
-        for meter in (self.gpu, self.cpu, self.memory):
+        for meter in (self.gpu, self.cpu, self.machine, self.memory):
             meter.start()
         try:
             yield
         finally:
-            for meter in (self.gpu, self.cpu, self.memory):
+            for meter in (self.gpu, self.cpu, self.machine, self.memory):
                 meter.stop()
 
     @contextmanager
@@ -98,7 +100,7 @@ class RunMeters:
     def waited(self, seconds: float) -> None:
         """Seconds of training that went into waiting for data; in the warm-up they are its own."""
         if self.clock.innermost == "train":
-            self.clock.add("data", seconds)
+            self.clock.add("data", self.machine.without_stop(seconds))
 
     def watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """The training step with its operations counted, where the run needs that."""
@@ -136,13 +138,17 @@ class RunMeters:
         for phase in self._phases:
             for meter in self._windows:
                 for measurement in meter.measurements(phase):
-                    yield phase, measurement
+                    yield phase, self.machine.flagged(phase, measurement)
         for measurement in self.memory.measurements():
             yield self.phase, measurement
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest: device state, power method, idle draw, notes."""
-        return {"gpu": self.gpu.facts(), "cpu_energy": self.cpu.unavailable or "RAPL"}
+        """For the manifest: device state, power method, idle draw, notes, who used the cores."""
+        return {
+            "gpu": self.gpu.facts(),
+            "cpu_energy": self.cpu.unavailable or "RAPL",
+            "machine": self.machine.facts(),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to add on."""
@@ -151,6 +157,7 @@ class RunMeters:
             "clock": self.clock.state_dict(),
             "gpu": self.gpu.state_dict(),
             "cpu": self.cpu.state_dict(),
+            "machine": self.machine.state_dict(),
             "memory": self.memory.state_dict(),
             "operations": {} if self.operations is None else self.operations.state_dict(),
         }
@@ -161,6 +168,7 @@ class RunMeters:
         self.clock.load_state_dict(state["clock"])
         self.gpu.load_state_dict(state["gpu"])
         self.cpu.load_state_dict(state["cpu"])
+        self.machine.load_state_dict(state["machine"])
         self.memory.load_state_dict(state["memory"])
         if self.operations is not None:
             self.operations.load_state_dict(state["operations"])

@@ -71,7 +71,7 @@ class Contention:
 
 def between(start: Reading, end: Reading) -> Contention:
     """What passed between two readings."""
-    passed = {
+    passed: dict[str, Any] = {
         name: None if None in (old, new) else max(0.0, new - old)
         for name, old, new in (
             (field.name, getattr(start, field.name), getattr(end, field.name))
@@ -232,7 +232,8 @@ class ContentionMeter(Windows[Reading]):
         for (phase, name), found in self._found.items():
             windows.setdefault(phase, {})[name] = {
                 **{k: v if v is None else round(v, 3) for k, v in asdict(found).items()},
-                "busy": busy_reason(found, cores),
+                "busy": busy_reason(found, cores)
+                or ("unknown" if held_up(found, cores) is None else ""),
             }
         stopped = round(self._stopped_before + self.clock.stopped, 3)
         return {"cores": cores, "stopped": stopped, "windows": windows}

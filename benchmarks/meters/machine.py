@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,14 +121,10 @@ class Machine:
                 continue
             for thread in threads:
                 own = folder / "task" / thread
-                try:
+                with suppress(OSError):
                     queue += (own / "children").read_text().split()
-                except OSError:
-                    pass
-                try:
+                with suppress(OSError, ValueError, IndexError):
                     waiting[thread] = int((own / "schedstat").read_text().split()[1])
-                except (OSError, ValueError, IndexError):
-                    pass
         if not known:
             return None, None
         self._cpu = max(self._cpu, ticks * self._tick)

@@ -9,7 +9,7 @@ the CPU limit of a control group.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from benchmarks.meters.machine import Machine, Reading
@@ -20,10 +20,12 @@ from benchmarks.records import BUSY, METRICS, Measurement, noted
 
 WAITED = 0.05
 """Share of a window's wall time that threads may wait for cores that others hold."""
+HELD = 0.5
+"""Share of the cores' time that others have at least where their load exceeds the cores."""
 STOLEN = 0.03
 """Share of the CPU time of a window that the hypervisor may take."""
-TICKS = 0.03
-"""Seconds; what the system counts in ticks of 10 ms says nothing below."""
+TICK, TICKS = 0.01, 0.03
+"""Seconds: counts in ticks of 10 ms say nothing below one, and little below three."""
 COMPANY = 0.1
 """Share of the machine's CPU time that others may have in a measurement of the CPU's energy."""
 _LOOK = 1.0
@@ -55,6 +57,7 @@ class Contention:
         pressure: some thread of the machine waited for a core.
         runnable: thread-seconds of runnable threads of the machine.
         load: the largest load average seen at the window's ends; no sum.
+        stopped: the process was stopped; no part of the wall time.
     """
 
     seconds: float = 0.0
@@ -67,6 +70,7 @@ class Contention:
     pressure: float | None = 0.0
     runnable: float | None = 0.0
     load: float | None = None
+    stopped: float = 0.0
 
 
 def between(start: Reading, end: Reading) -> Contention:
@@ -114,6 +118,17 @@ def held_up(found: Contention, cores: int) -> float | None:
     return max(0.0, min(waited, taken))
 
 
+def crowd(found: Contention) -> float | None:
+    """Runnable threads of other processes, on average; None if not known.
+
+    It is the load that others make, without the load average's lag of a minute.
+    """
+    if None in (found.runnable, found.cpu) or not found.seconds:
+        return None
+    own = (found.cpu or 0.0) + (found.waited or 0.0)
+    return max(0.0, (found.runnable or 0.0) - own) / found.seconds
+
+
 def busy_reason(found: Contention, cores: int, of_machine: bool = False) -> str:
     """What held the process up, as the note of a row; empty where nothing did, or is known.
 
@@ -125,10 +140,13 @@ def busy_reason(found: Contention, cores: int, of_machine: bool = False) -> str:
     """
     parts = []
     lost = held_up(found, cores)
-    if lost is not None and lost >= TICKS / 3 and lost > WAITED * found.seconds:
+    if lost is not None and lost >= TICK and lost > WAITED * found.seconds:
         what = "threads" if found.waited is not None else "threads of the machine"
         waited = found.waited if found.waited is not None else lost
         parts.append(f"{what} waited {waited:.2g} s in {found.seconds:.2g} s for a core")
+    elif (others := crowd(found)) is not None and others > cores:
+        if (found.others or 0.0) > HELD * cores * found.seconds:
+            parts.append(f"other processes had {others:.1f} runnable threads")
     if found.steal is not None and found.steal >= TICKS:
         used = found.steal + (found.cpu or 0.0) + (found.others or 0.0)
         if found.steal > STOLEN * used:
@@ -181,7 +199,7 @@ class ContentionMeter(Windows[Reading]):
         self._found: dict[Key, Contention] = {}
         self._sampler = Sampler(self._beat, interval)
         self._look_at = 0.0
-        self._stopped_before = self._stopped_seen = 0.0
+        self._stopped_seen = 0.0
 
     def start(self) -> None:
         """Follow stops, and threads that come and go, in the background."""
@@ -211,13 +229,16 @@ class ContentionMeter(Windows[Reading]):
         return total
 
     def flagged(self, phase: str, measurement: Measurement) -> Measurement:
-        """The measurement, with a note where it was made while the machine was busy."""
+        """The measurement, noted where the machine was busy or an energy has a stop in it."""
         base, _, condition = measurement.metric.partition("@")
         window = condition or "train" if base.startswith("energy_") else _WINDOWS.get(base)
         if window is None or measurement.value is None or METRICS[base].unit not in ("s", "J"):
             return measurement
         found = self.found(phase, window)
         of_machine = base == "energy_cpu_package"
+        if found.stopped and METRICS[base].unit == "J":
+            stopped = f"{found.stopped:.1f} s in which the process was stopped included"
+            measurement = noted(measurement, stopped)
         return noted(measurement, busy_reason(found, len(self._machine.cores), of_machine))
 
     def measurements(self, phase: str | None = None) -> list[Measurement]:
@@ -235,22 +256,18 @@ class ContentionMeter(Windows[Reading]):
                 "busy": busy_reason(found, cores)
                 or ("unknown" if held_up(found, cores) is None else ""),
             }
-        stopped = round(self._stopped_before + self.clock.stopped, 3)
+        stopped = round(self.found().stopped, 3)
         return {"cores": cores, "stopped": stopped, "windows": windows}
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to add on."""
         self.flush()
-        return {
-            "windows": nested({key: asdict(found) for key, found in self._found.items()}),
-            "stopped": self._stopped_before + self.clock.stopped,
-        }
+        return {"windows": nested({key: asdict(found) for key, found in self._found.items()})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Add the windows of the run's earlier segments."""
         for key, values in flat(state["windows"]).items():
             self._found[key] = summed(self._found.get(key, Contention()), Contention(**values))
-        self._stopped_before += state["stopped"]
 
     def _beat(self) -> None:
         self.clock.beat()
@@ -261,7 +278,7 @@ class ContentionMeter(Windows[Reading]):
             self._look_at = self.clock() + max(_LOOK, 1000 * (self.clock() - now))
 
     def _read(self) -> Reading:
-        return self._machine.read()
+        return replace(self._machine.read(), stopped=self.clock.stopped)
 
     def _book(self, key: Key, start: Reading, end: Reading) -> None:
         self._found[key] = summed(self._found.get(key, Contention()), between(start, end))

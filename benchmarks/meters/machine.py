@@ -37,6 +37,7 @@ class Reading:
         pressure: in which some thread of the machine waited for a core (PSI).
         runnable: integral over time of the number of runnable threads of the machine, as sampled.
         load: the load average of the last minute; not a total.
+        stopped: in which this process was stopped; the clock of ``seconds`` may leave them out.
     """
 
     seconds: float
@@ -49,6 +50,7 @@ class Reading:
     pressure: float | None = None
     runnable: float | None = None
     load: float | None = None
+    stopped: float = 0.0
 
 
 class Machine:

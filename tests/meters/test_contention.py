@@ -123,6 +123,19 @@ def test_a_quiet_machine_is_not_flagged(proc: FakeProc, why: str, after: dict) -
     assert not bench.busy("train_time"), why
 
 
+def test_a_load_of_others_beyond_the_cores_flags_though_nothing_waited() -> None:
+    """A run on a GPU sleeps; when it wakes, it finds caches and cores of others."""
+    loud = Contention(10.0, waited=0.1, cpu=0.5, others=19.0, runnable=45.0, load=4.5)
+    assert busy_reason(loud, 2) == (
+        "busy machine: other processes had 4.4 runnable threads, load 4.5 on 2 cores"
+    )
+    assert not busy_reason(Contention(10.0, 0.1, cpu=0.5, others=19.0, runnable=18.0), 2)
+    # Threads of our own, a burst that used no CPU time, and a load average from before.
+    assert not busy_reason(Contention(10.0, 20.0, cpu=20.0, others=0.1, runnable=40.0), 2)
+    assert not busy_reason(Contention(10.0, 0.1, cpu=0.5, others=1.0, runnable=45.0), 2)
+    assert not busy_reason(Contention(10.0, 0.1, cpu=9.5, others=0.2, runnable=10.0, load=9.0), 2)
+
+
 def test_steal_and_the_limit_of_a_control_group_flag(proc: FakeProc) -> None:
     stolen = Contention(seconds=10.0, cpu=9.0, steal=1.0, load=1.0)
     assert "the hypervisor took 10% of the CPU time" in busy_reason(stolen, 2)
@@ -137,6 +150,25 @@ def test_energy_of_the_cpu_holds_what_others_drew(proc: FakeProc) -> None:
     assert "50% of the CPU time was that of other processes" in bench.busy("energy_cpu_package")
     assert not bench.busy("train_time")
     assert not bench.busy("energy_gpu_counter")
+
+
+def test_energy_says_how_long_the_process_was_stopped_in_it(proc: FakeProc) -> None:
+    bench = Bench(proc)
+    with bench.meter.window("train"):
+        bench.meter.clock.stopped += 3.0
+        state = json.loads(json.dumps(bench.meter.state_dict()))
+    bench.meter = bench.new_meter()
+    bench.meter.load_state_dict(state)
+    energy = bench.meter.flagged("train", Measurement("energy_gpu_counter", 1.0, "a note"))
+    assert energy.reason == "a note; 3.0 s in which the process was stopped included"
+    assert bench.meter.flagged("train", Measurement("train_time", 1.0)).reason == ""
+    assert bench.meter.facts()["stopped"] == 3.0
+    # Seconds that a caller timed by another clock have a stop in them, if it fits.
+    bench.meter.clock.stopped += 3.0
+    assert bench.meter.without_stop(3.25) == 0.25
+    assert bench.meter.without_stop(3.25) == 3.25
+    bench.meter.clock.stopped += 3.0
+    assert bench.meter.without_stop(0.25) == 0.25
 
 
 def test_where_waiting_is_not_told_pressure_or_the_crowd_stand_in(proc: FakeProc) -> None:

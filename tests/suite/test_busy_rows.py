@@ -27,7 +27,7 @@ def flagged(train: Contention) -> set[str]:
     clock = {"seconds": {"train": {"first_step": 1.0, "train": 9.0, "data": 1.0, "evaluate": 2.0}}}
     windows = {"train": {"train": asdict(train), "evaluate": asdict(QUIET)}}
     meters.clock.load_state_dict(clock)
-    meters.machine.load_state_dict({"windows": windows, "stopped": 0.0})
+    meters.machine.load_state_dict({"windows": windows})
     state = PhaseState(phase="train")
     state.finished = [PhaseResult("train", 10)]
     state.curve = [{"phase": "train", "epoch": 1, "top1": 95.0, "seconds": 9.0}]

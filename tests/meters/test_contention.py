@@ -263,8 +263,8 @@ def test_on_this_machine_loops_of_others_flag_and_sleep_alone_does_not() -> None
     assert found["others"] > 0.2
     slept = spin(0.7, "sleep")
     assert slept["cpu"] < 0.5 * slept["seconds"]
-    # Whoever else runs here may really hold it up.
-    if slept["waited"] <= 0.05 * slept["seconds"]:
+    # Whoever else runs here may really hold the cores.
+    if max(slept["waited"], slept["others"]) <= 0.05 * slept["seconds"]:
         assert slept["busy"] == ""
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tasks.errors import unknown_name
 
 OK, UNAVAILABLE, FAILED = "ok", "unavailable", "failed"
+BUSY = "busy machine"
+"""Begins the part of a reason that says that others held the cores while a value was measured."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ METRICS: dict[str, Metric] = {
     "throughput": Metric("images/s", "higher", "throughput"),
     "energy_gpu_counter": Metric("J", "lower", "GPU energy (counter)"),
     "energy_gpu_integrated": Metric("J", "lower", "GPU energy (integrated)"),
-    "energy_gpu_error": Metric("J", "lower", "GPU energy quantisation error"),
+    "energy_gpu_error": Metric("J", "lower", "GPU energy error"),
     "energy_cpu_package": Metric("J", "lower", "CPU energy"),
     "energy_idle": Metric("J", "lower", "idle draw over the same time"),
     "energy_epoch": Metric("J", "lower", "energy of an epoch"),
@@ -158,6 +160,23 @@ class Measurement:
         if self.value is not None and not math.isfinite(self.value):
             object.__setattr__(self, "reason", self.reason or f"measured as {self.value}")
             object.__setattr__(self, "value", None)
+
+
+def busy_note(reason: str) -> str:
+    """The part of a row's reason that says that the machine was busy; empty where none does."""
+    return next((part for part in reason.split("; ") if part.startswith(BUSY)), "")
+
+
+def is_busy(row: Measurement | Row) -> bool:
+    """Whether a value was measured while others held the cores, and does not count in a verdict."""
+    return row.value is not None and bool(busy_note(row.reason))
+
+
+def noted(measurement: Measurement, note: str) -> Measurement:
+    """The measurement with a further note; unchanged without a value, or with the note already."""
+    if measurement.value is None or not note or note in measurement.reason.split("; "):
+        return measurement
+    return replace(measurement, reason="; ".join(filter(None, (measurement.reason, note))))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from benchmarks.building import Built
 from benchmarks.meters.energy_rows import quantisation, too_short
 from benchmarks.meters.parameters import parameters
 from benchmarks.meters.session import RunMeters
-from benchmarks.records import METRICS, Measurement
+from benchmarks.records import METRICS, Measurement, busy_note, noted
 from benchmarks.target import Target
 from benchmarks.training.state import PhaseState
 from methods.base import PhaseResult
@@ -49,14 +49,26 @@ def phase_rows(
         yield name, an_epoch("epoch_time", seconds, timed, batches_per_epoch)
         yield name, an_epoch("energy_epoch", joules, timed, batches_per_epoch)
         for currency in built.spec.budget.amounts:
-            yield name, spent(currency, result, meters, joules, batches_per_epoch)
+            amount = spent(currency, result, meters, joules, batches_per_epoch)
+            busy = {"seconds": seconds.reason, "joules": joules.reason}
+            yield name, noted(amount, busy_note(busy.get(currency, "")))
         if meters.costs is not None:
             for measurement in meters.costs.measurements(name):
                 yield name, measurement
     if built.spec.target is not None and state.finished:
         last = state.finished[-1].name
+        busy = {
+            "time_to_target": _any_busy(found, "train_time"),
+            "energy_to_target": _any_busy(found, energy),
+        }
         for measurement in to_target(built.spec.target, built.task.headline, state, meters):
-            yield last, measurement
+            yield last, noted(measurement, busy.get(measurement.metric, ""))
+
+
+def _any_busy(found: Mapping[tuple[str, str], Measurement], metric: str) -> str:
+    """The note of the first phase whose value was measured while the machine was busy."""
+    notes = (busy_note(m.reason) for (_, name), m in found.items() if name == metric)
+    return next(filter(None, notes), "")
 
 
 def run_rows(meters: RunMeters, model: nn.Module) -> Iterator[Measurement]:
@@ -77,7 +89,8 @@ def an_epoch(metric: str, measured: Measurement, timed: int, batches_per_epoch: 
         return Measurement(metric, None, "no step of this phase was timed: one step is warm-up")
     if measured.value is None:
         return Measurement(metric, None, measured.reason)
-    return Measurement(metric, measured.value / timed * batches_per_epoch)
+    epoch = Measurement(metric, measured.value / timed * batches_per_epoch)
+    return noted(epoch, busy_note(measured.reason))
 
 
 def spent(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import FAILED, Measurement, Row, metric_info
+from benchmarks.records import BUSY, FAILED, Measurement, Row, metric_info
 from benchmarks.store import (
     Plan,
     PlannedRun,
@@ -25,6 +25,7 @@ PHASES = {
     "mem_peak_resident": "train",
     "params": "setup",
 }
+DISTURBED = f"0.1 s of it waiting for data; {BUSY}: threads waited 3 s in 9 s for a core, load 4.1"
 NETWORK_METRICS = ("top1", "nll", "params_inference", "macs")
 
 Values = Mapping[str, Mapping[str, Mapping[int, "float | None"]]]
@@ -46,6 +47,8 @@ class Conditions:
     code: str = "1"
     manifests: bool = True
     failed: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    busy: frozenset[tuple[str, int]] = frozenset()
+    """Methods and seeds whose times were measured while others held the cores."""
 
 
 def write_folder(folder: Path, values: Values, told: Conditions | None = None) -> Path:
@@ -74,6 +77,8 @@ def write_folder(folder: Path, values: Values, told: Conditions | None = None) -
                 write_failed_run(store.open_run(run_id), rows, {"run_id": run_id})
             else:
                 rows = finished_rows(identity, variants, seed)
+                if (method, seed) in told.busy:
+                    rows = [replace(r, reason=DISTURBED) if r.unit == "s" else r for r in rows]
                 write_finished_run(store.open_run(run_id), rows, manifest(method, seed, told))
             if not told.manifests:
                 (store.run_dir(run_id) / "manifest.json").unlink()

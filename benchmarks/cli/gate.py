@@ -12,6 +12,7 @@ from benchmarks.compare.gate import columns_judged, judge
 from benchmarks.compare.gate_text import conclusion, fails, show_rest, show_tests
 from benchmarks.compare.reference import read_reference, summarise_folders, write_reference
 from benchmarks.compare.sizes import parse_sizes
+from benchmarks.records import BUSY
 from benchmarks.statistics.arrays import require_between
 
 GATE_FAILED = 1
@@ -69,10 +70,19 @@ def gate(
     if write:
         count = write_reference(against, found)
         suites = ", ".join(sorted(found.suites))
+        busy = sum(bool(entry.busy) for entry in found.entries.values())
+        unjudged = f"; {busy} of them were measured on a {BUSY}, and will not be judged by"
         print(
-            json.dumps({"written": str(against), "lines": count, "suites": sorted(found.suites)})
+            json.dumps(
+                {
+                    "written": str(against),
+                    "lines": count,
+                    "suites": sorted(found.suites),
+                    "busy": busy,
+                }
+            )
             if as_json
-            else f"wrote {count} lines of {suites} to {against}"
+            else f"wrote {count} lines of {suites} to {against}" + (unjudged if busy else "")
         )
         return
     reference = read_reference(against)

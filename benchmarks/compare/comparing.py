@@ -16,8 +16,10 @@ from benchmarks.compare.reading import columns_of, read, unmeasured
 from benchmarks.compare.sizes import parse_sizes
 from benchmarks.compare.tasks import Overview, Setting, over_tasks
 from benchmarks.compare.verdicts import is_exact
+from benchmarks.records import BUSY
+from benchmarks.report.columns import Column
 from benchmarks.report.layout import failure, title_of
-from benchmarks.report.summary import failures, summarise
+from benchmarks.report.summary import Line, failures, summarise
 from tasks.errors import UserError
 
 
@@ -80,7 +82,7 @@ def compare_results(
         absent = unmeasured(lines, columns)
         columns = [column for column in columns if column not in absent]
         sizes = parse_sizes(tolerances, columns, "--tolerance")
-        comparisons = compare(lines, columns, against, sizes)
+        comparisons = compare(lines, columns, against, sizes, "busy" in allowed)
         require_interval(comparisons, str(against))
         runs: dict[Setting, list[Placed]] = {}
         for placed in found.runs:
@@ -91,15 +93,23 @@ def compare_results(
             for setting in runs
             if setting not in compared
         ]
+        busy = [] if "busy" in allowed else _measured_busy(lines, columns)
+        if len(compared) > 1:
+            alone += [f"{title_of(c)}: not ranked, measured on a {BUSY}" for c in busy]
         missing = [f"{title_of(c)}: not measured ({reason})" for c, reason in absent.items()]
         return Compared(
             baseline=against,
             comparisons=comparisons,
-            overviews=over_tasks(lines, columns),
+            overviews=over_tasks(lines, [column for column in columns if column not in busy]),
             runs=runs,
             failed=[failure(*told, seeds) for told, seeds in failures(found.rows).items()],
             notes=[*found.notes, *alone, *missing],
         )
+
+
+def _measured_busy(lines: Sequence[Line], columns: Sequence[Column]) -> list[Column]:
+    """Columns of which some value was measured while others held the cores."""
+    return [column for column in columns if any(line.cells[column.key].busy for line in lines)]
 
 
 def require_interval(comparisons: Sequence[Comparison], baseline: str) -> None:

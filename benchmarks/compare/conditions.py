@@ -14,8 +14,9 @@ from benchmarks.report.load import Run
 from tasks.errors import UserError, unknown_name
 
 UNKNOWN = "unknown"
-MIXABLE = ("hardware", "precision", "profile", "budget", "data", "recipe", "seeds")
-"""What ``--allow`` takes: differences that are refused otherwise."""
+MIXABLE = ("hardware", "precision", "profile", "budget", "data", "recipe", "seeds", "busy")
+"""What ``--allow`` takes: differences that are refused otherwise; ``busy`` judges values that were
+measured while others held the cores."""
 
 _PLACES_SHOWN = 3
 

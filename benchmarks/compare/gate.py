@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.compare.reading import USUAL
 from benchmarks.compare.reference import KEPT, Entry, Key, Method, Reference
 from benchmarks.compare.sizes import Size
-from benchmarks.compare.verdicts import is_exact
+from benchmarks.compare.verdicts import NOT_JUDGED, is_exact
 from benchmarks.records import metric_info
 from benchmarks.report.columns import TRAINING, Column
 from benchmarks.statistics.multiple import false_discovery_adjusted
@@ -19,7 +19,7 @@ from tasks.errors import UserError, unknown_name
 
 WORSE, NO_WORSE = "worse", "no worse"
 FAILED, VANISHED, NEW = "failed", "vanished", "new"
-NOT_COMPARABLE, NOT_JUDGED = "not comparable", "not judged"
+NOT_COMPARABLE = "not comparable"
 FAILURES = frozenset((WORSE, FAILED, VANISHED))
 UNJUDGED = frozenset((NOT_COMPARABLE, NOT_JUDGED))
 
@@ -209,6 +209,10 @@ def _check(
     if differing:
         yield Check(key, NOT_COMPARABLE, before, after, reason=differing)
         return
+    busy = _busy(before, after)
+    if busy:
+        yield Check(key, NOT_JUDGED, before, after, reason=busy)
+        return
     old, new = list(before.values.values()), list(after.values.values())
     size = smallest.get(key.metric)
     least = size.of(fmean(old)) if size else 0.0
@@ -226,6 +230,13 @@ def _check(
 def _of_hardware(column: Column) -> bool:
     """Whether the values depend on what they were measured on: time, energy, peak memory."""
     return column.info.unit in _TIMED_UNITS or column.metric.startswith("mem_peak")
+
+
+def _busy(before: Entry, after: Entry) -> str:
+    """Why values that were measured while others held the cores are not judged, or empty."""
+    sides = (("before", before), ("now", after))
+    busy = [f"{when} on a {entry.busy}" for when, entry in sides if entry.busy]
+    return f"measured {' and '.join(busy)}: run again" if busy else ""
 
 
 def _differing(before: Entry, after: Entry, kinds: Iterable[str]) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 from benchmarks.compare.baseline import Baseline
 from benchmarks.compare.sizes import Size
-from benchmarks.compare.verdicts import NO_PAIR, Verdict, judge_pairs
+from benchmarks.compare.verdicts import NO_PAIR, NOT_JUDGED, Verdict, judge_pairs
+from benchmarks.records import BUSY
 from benchmarks.report.columns import Column
+from benchmarks.report.layout import seeds_named
 from benchmarks.report.summary import RUN_FAILED, Cell, Line, Network
 from benchmarks.statistics.paired import PairedDifference, PairedRatio, paired_differences
 from benchmarks.statistics.samples import Interval, describe
@@ -32,6 +34,7 @@ class Comparison:
             value is not positive. Where there is a ratio, the verdict is on it.
         verdict: what the seeds show.
         reasons: why seeds are missing, if some are.
+        busy: seeds that either was measured with while others held the cores.
     """
 
     network: Network
@@ -44,6 +47,7 @@ class Comparison:
     ratio: PairedRatio | None
     verdict: Verdict
     reasons: tuple[str, ...] = ()
+    busy: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as a mapping that JSON can hold."""
@@ -58,6 +62,7 @@ class Comparison:
             "better": info.better,
             "n": len(self.seeds),
             "seeds": list(self.seeds),
+            "busy": list(self.busy),
             "mean": self.mean,
             "baseline_mean": self.baseline_mean,
             "difference": _statistics(self.difference),
@@ -82,6 +87,7 @@ class _Pair:
     b: tuple[float, ...]
     has_ratio: bool
     reasons: tuple[str, ...]
+    busy: tuple[int, ...]
 
 
 def compare(
@@ -89,6 +95,7 @@ def compare(
     columns: Sequence[Column],
     baseline: Baseline,
     tolerances: Mapping[str, Size] | None = None,
+    allow_busy: bool = False,
 ) -> list[Comparison]:
     """Compare every network with the baseline of its task, data set and architecture.
 
@@ -97,6 +104,7 @@ def compare(
         columns: what to compare.
         baseline: of :func:`find_baseline`; settings without it are left out.
         tolerances: differences that do not count, by metric.
+        allow_busy: judge values that were measured while others held the cores, too.
 
     Returns:
         Setting by setting, and in each column by column, in the order of the lines.
@@ -121,7 +129,7 @@ def compare(
         ]
     )
     return [
-        _comparison(pair, difference, log, (tolerances or {}).get(pair.column.metric))
+        _comparison(pair, difference, log, (tolerances or {}).get(pair.column.metric), allow_busy)
         for pair, difference, log in zip(pairs, differences, logs, strict=True)
     ]
 
@@ -154,6 +162,7 @@ def _pairs(lines: Sequence[Line], column: Column, baseline: Baseline) -> Iterabl
             b,
             has_ratio=cost and bool(seeds) and min(*a, *b) > 0,
             reasons=_reasons(cell, other, base.method, seeds),
+            busy=tuple(seed for seed in seeds if seed in cell.busy or seed in other.busy),
         )
 
 
@@ -204,11 +213,15 @@ def _comparison(
     difference: PairedDifference | None,
     logs: PairedDifference | None,
     tolerance: Size | None,
+    allow_busy: bool,
 ) -> Comparison:
     verdict = Verdict(NO_PAIR)
     mean = baseline_mean = ratio = None
     if difference is not None:
-        verdict = judge_pairs(pair.a, pair.b, pair.column, logs or difference, tolerance)
+        if pair.busy and not allow_busy:
+            verdict = Verdict(NOT_JUDGED, reason=f"{_busy(pair)}: run again, or --allow busy")
+        else:
+            verdict = judge_pairs(pair.a, pair.b, pair.column, logs or difference, tolerance)
         mean, baseline_mean = describe(pair.a).mean, describe(pair.b).mean
     if logs is not None:
         ratio = PairedRatio(math.exp(logs.mean), logs)
@@ -222,8 +235,13 @@ def _comparison(
         difference=difference,
         ratio=ratio,
         verdict=verdict,
-        reasons=pair.reasons,
+        reasons=(*pair.reasons, *([_busy(pair)] if pair.busy and allow_busy else [])),
+        busy=pair.busy,
     )
+
+
+def _busy(pair: _Pair) -> str:
+    return f"measured on a {BUSY} ({seeds_named(pair.busy)})"
 
 
 def _statistics(difference: PairedDifference | None) -> dict[str, Any] | None:

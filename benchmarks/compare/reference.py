@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from benchmarks.compare.conditions import Conditions, conditions_of
 from benchmarks.files import write_text_atomic
-from benchmarks.records import FAILED, Row, declare_metric
+from benchmarks.records import BUSY, FAILED, Row, busy_note, declare_metric
 from benchmarks.report.columns import Column, all_columns
 from benchmarks.report.load import Run, read_folder
 from benchmarks.report.summary import NOT_MEASURED, RUN_FAILED, Cell, Line, summarise
@@ -53,13 +53,19 @@ class Entry:
         unit: of the values: the metric's base unit.
         values: by seed.
         conditions: what they were measured under; several are joined by " + ".
-        reason: why seeds have none; empty where all have one.
+        reason: why seeds have none, and which were measured while others held the cores; empty for
+            most.
     """
 
     unit: str
     values: Mapping[int, float]
     conditions: Conditions
     reason: str = ""
+
+    @property
+    def busy(self) -> str:
+        """The part of the reason on a busy machine; empty for most."""
+        return busy_note(self.reason)
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,9 @@ def _entry(line: Line, column: Column, conditions: Conditions | None) -> Entry |
     reasons = [r for r in cell.reasons if r not in (RUN_FAILED, NOT_MEASURED)]
     if conditions is None or not (values or reasons):
         return None
+    reasons += [
+        f"{BUSY} (seed {seed}){note.removeprefix(BUSY)}" for seed, note in sorted(cell.busy.items())
+    ]
     told = " ".join("; ".join(reasons).split())
     return Entry(column.info.unit, dict(sorted(values.items())), conditions, told)
 

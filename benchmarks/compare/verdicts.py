@@ -21,6 +21,8 @@ ALPHA = 0.05
 BETTER, WORSE, HIGHER, LOWER = "better", "worse", "higher", "lower"
 EQUAL, EQUIVALENT, NOT_SHOWN = "equal", "equivalent", "no difference shown"
 NO_INTERVAL, NO_PAIR = "no interval", "no pair"
+NOT_JUDGED = "not judged"
+"""Measured while others held the cores."""
 
 PAIRED_T, SIGN_FLIP, COUNT = "paired t test", "sign-flip test", "exact count"
 

@@ -33,6 +33,12 @@ class _Reading:
     integral: float
     counter_problem: str
     integral_problem: str
+    gap_seconds: float
+    gap_joules: float
+
+
+GAP = 1.0
+"""Seconds between two samples of power from which on they are a gap, if that is five intervals."""
 
 
 class EnergyMeter(Windows[_Reading]):
@@ -78,7 +84,10 @@ class EnergyMeter(Windows[_Reading]):
         self._accounts: dict[Key, Account] = defaultdict(Account)
         self._lock = threading.Lock()
         self._sampler = Sampler(self.sample, interval if self._device else None)
+        self._gap = max(GAP, 5 * (interval or 0.0))
+        self._gap_seconds = self._gap_joules = 0.0
         self._power: tuple[float, float] | None = None
+        self._watts: tuple[float, float] | None = None
         self._counter: float | None = None
         self._integral = 0.0
         self._counter_problem = self._integral_problem = ""
@@ -108,11 +117,16 @@ class EnergyMeter(Windows[_Reading]):
             except NvmlError:
                 break
             self._sleep(interval)
+        for each in watts:
+            self._seen(each)
         self.idle_watts = sum(watts) / len(watts) if watts else None
         return self.idle_watts
 
     def sample(self) -> None:
-        """Read power and counter once, and carry the integral on (trapezoid rule)."""
+        """Read power and counter once, and carry the integral on (trapezoid rule).
+
+        Over a gap between samples the rule is a guess: its length is kept, for the error.
+        """
         if self._device is None:
             return
         with self._lock:
@@ -121,16 +135,21 @@ class EnergyMeter(Windows[_Reading]):
                 watts = self._device.power()
                 if self._power is not None:
                     then, before = self._power
-                    self._integral += (now - then) * (watts + before) / 2
+                    joules = (now - then) * (watts + before) / 2
+                    self._integral += joules
+                    if now - then > self._gap:
+                        self._gap_seconds += now - then
+                        self._gap_joules += joules
                 self._power = (now, watts)
+                self._seen(watts)
             except NvmlError as error:
                 self._power = None
                 self._integral_problem = f"power cannot be read: {error}"
             try:
-                joules = self._device.energy()
-                if self._counter is not None and joules < self._counter:
+                counter = self._device.energy()
+                if self._counter is not None and counter < self._counter:
                     self._counter_problem = "the energy counter went backwards (driver reloaded?)"
-                self._counter = joules
+                self._counter = counter
             except NvmlError as error:
                 self._counter = None
                 self._counter_problem = f"the energy counter cannot be read: {error}"
@@ -188,7 +207,9 @@ class EnergyMeter(Windows[_Reading]):
         power = self._device.power_note if self._device else ""
         for name, account in windows.items():
             condition = "" if name == "train" else f"@{name}"
-            rows += account_rows(account, condition, self._notes, power, self.idle_watts)
+            rows += account_rows(
+                account, condition, self._notes, power, self.idle_watts, self._range()
+            )
         return rows
 
     def facts(self) -> dict[str, Any]:
@@ -210,6 +231,7 @@ class EnergyMeter(Windows[_Reading]):
             "device": self._device.name if self._device else "",
             "unavailable": self.unavailable,
             "idle_watts": self.idle_watts,
+            "watts": self._watts,
             "notes": list(self._notes),
         }
 
@@ -219,6 +241,8 @@ class EnergyMeter(Windows[_Reading]):
             self._accounts[key] = summed(self._accounts[key], Account(**values))
         for note in state["notes"]:
             self._note(note)
+        for watts in state["watts"] or ():
+            self._seen(watts)
         name = self._device.name if self._device else ""
         if state["device"] and name and state["device"] != name:
             self._note(f"measured on two devices: {state['device']}, {name}")
@@ -237,6 +261,8 @@ class EnergyMeter(Windows[_Reading]):
                 self._integral,
                 self._counter_problem,
                 self._integral_problem,
+                self._gap_seconds,
+                self._gap_joules,
             )
             # A failure that lasts reaches into the next stretch and is kept.
             if self._counter is not None:
@@ -255,6 +281,8 @@ class EnergyMeter(Windows[_Reading]):
             account.counter += end.counter - start.counter
         account.integrated += end.integral - start.integral
         account.integrated_problem = end.integral_problem or account.integrated_problem
+        account.gap_seconds += end.gap_seconds - start.gap_seconds
+        account.gap_joules += end.gap_joules - start.gap_joules
 
     def _begin(self, key: Key) -> None:
         self._accounts[key].stretches += 1
@@ -265,6 +293,17 @@ class EnergyMeter(Windows[_Reading]):
             if phase in (None, owner):
                 out[name] = summed(out.get(name, Account()), account)
         return out
+
+    def _range(self) -> tuple[float, float] | None:
+        """The least and the most that the device may have drawn: its limit, where it has one."""
+        if self._watts is None or self._device is None:
+            return self._watts
+        return self._watts[0], max(self._watts[1], self._device.state().get("power_limit_w", 0.0))
+
+    def _seen(self, watts: float) -> None:
+        """Widen the range that the device was seen to draw."""
+        low, high = self._watts or (watts, watts)
+        self._watts = min(low, watts), max(high, watts)
 
     def _note(self, text: str) -> None:
         if text not in self._notes:

@@ -25,6 +25,8 @@ class Account:
 
     ``counter`` and ``integrated`` are joules and hold only what could be measured: where the
     problem beside one is not empty, part of it is missing and the value must not be shown.
+    ``gap_seconds`` are those in which power was not sampled, and ``gap_joules`` what the integral
+    has for them.
     """
 
     seconds: float = 0.0
@@ -33,6 +35,8 @@ class Account:
     integrated: float = 0.0
     counter_problem: str = ""
     integrated_problem: str = ""
+    gap_seconds: float = 0.0
+    gap_joules: float = 0.0
 
 
 def summed(first: Account, second: Account) -> Account:
@@ -44,7 +48,22 @@ def summed(first: Account, second: Account) -> Account:
         integrated=first.integrated + second.integrated,
         counter_problem=first.counter_problem or second.counter_problem,
         integrated_problem=first.integrated_problem or second.integrated_problem,
+        gap_seconds=first.gap_seconds + second.gap_seconds,
+        gap_joules=first.gap_joules + second.gap_joules,
     )
+
+
+def gap_error(account: Account, watts: tuple[float, float] | None) -> float:
+    """Joules by which the integral may be wrong for lack of samples.
+
+    Args:
+        account: of a window.
+        watts: the least and the most that the device may have drawn; None where not known.
+    """
+    if not account.gap_seconds or watts is None:
+        return 0.0
+    low, high = (each * account.gap_seconds for each in watts)
+    return max(high - account.gap_joules, account.gap_joules - low, 0.0)
 
 
 def quantisation(joules: float, seconds: float, stretches: int) -> float:
@@ -66,6 +85,7 @@ def account_rows(
     notes: Sequence[str],
     power_note: str,
     idle_watts: float | None,
+    watts: tuple[float, float] | None = None,
 ) -> list[Measurement]:
     """The rows of one window.
 
@@ -75,6 +95,7 @@ def account_rows(
         notes: on the device.
         power_note: how its power is read.
         idle_watts: sampled before the run, if it was.
+        watts: the least and the most that the device may have drawn; None where not known.
     """
     reason = too_short(account.seconds, account.stretches)
     if reason:
@@ -86,12 +107,20 @@ def account_rows(
         share = abs(counter - integrated) / counter
         notes.append(f"counter and integrated power differ by {share:.1%}")
     best = counter if counter is not None else integrated
-    error = None
-    counter_notes = list(notes)
+    error, error_note = None, "neither counter nor power could be read"
+    counter_notes, integral_notes = list(notes), [*notes, power_note]
     if best is not None:
-        error = quantisation(best, account.seconds, account.stretches)
+        steps = quantisation(best, account.seconds, account.stretches)
         if account.seconds / max(1, account.stretches) < LONG_WINDOW:
-            counter_notes.append(f"quantisation error up to {error:.3g} J")
+            counter_notes.append(f"quantisation error up to {steps:.3g} J")
+        error = steps
+        error_note = f"{account.stretches} windows, counter steps of {COUNTER_STEP} s"
+        if account.gap_seconds and integrated is not None:
+            gap = gap_error(account, watts)
+            error += gap
+            missing = f"power was not sampled for {account.gap_seconds:.1f} s"
+            integral_notes.append(f"{missing}: error up to {gap:.3g} J")
+            error_note += f" ({steps:.3g} J); {missing} ({gap:.3g} J, of the integral alone)"
     return [
         Measurement(
             f"energy_gpu_counter{condition}",
@@ -101,15 +130,9 @@ def account_rows(
         Measurement(
             f"energy_gpu_integrated{condition}",
             integrated,
-            account.integrated_problem if integrated is None else "; ".join([*notes, power_note]),
+            account.integrated_problem if integrated is None else "; ".join(integral_notes),
         ),
-        Measurement(
-            f"energy_gpu_error{condition}",
-            error,
-            f"{account.stretches} windows, counter steps of {COUNTER_STEP} s"
-            if error is not None
-            else "neither counter nor power could be read",
-        ),
+        Measurement(f"energy_gpu_error{condition}", error, error_note),
         Measurement(
             f"energy_idle{condition}",
             None if idle_watts is None else idle_watts * account.seconds,

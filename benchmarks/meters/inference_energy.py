@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from benchmarks.meters.contention import Watch
 from benchmarks.meters.energy import EnergyMeter
 from benchmarks.meters.energy_rows import quantisation
 from benchmarks.meters.modes import evaluating, forward, synchronize
 from benchmarks.meters.rapl import RaplMeter
-from benchmarks.records import Measurement
+from benchmarks.records import Measurement, noted
 
 SECONDS = 3.0
 """How long images are run through; the counter's steps then cost some 3 %."""
@@ -28,6 +29,7 @@ def inference_energy(
     seconds: float = SECONDS,
     meter: EnergyMeter | RaplMeter | None = None,
     clock: Callable[[], float] = time.monotonic,
+    watch: Callable[[], Watch] = Watch,
 ) -> Measurement:
     """``energy_image@B`` in joules: the same batch again and again, in evaluation mode.
 
@@ -43,6 +45,7 @@ def inference_energy(
         seconds: how long to go on.
         meter: the device's; None for a new one.
         clock: seconds, never going backwards.
+        watch: starts to watch the machine.
     """
     name = f"energy_image@{batch_size}"
     if meter is None:
@@ -66,6 +69,7 @@ def inference_energy(
             reason = f"a batch of {batch_size} does not fit in the device's memory"
             return Measurement(name, None, reason)
         done, at_once = 0, 1
+        watched = watch()
         with meter.window("inference"):
             started = now = clock()
             while now - started < seconds:
@@ -75,6 +79,7 @@ def inference_energy(
                 now = clock()
                 # Waiting for the device after every small batch would leave it idle.
                 at_once *= 2 if now - before < seconds / 50 else 1
+    _, busy = watched.verdict(of_machine=isinstance(meter, RaplMeter))
     joules = meter.joules()["inference"]
     if joules is None:
         return Measurement(name, None, "the energy counter could not be read all the time")
@@ -85,4 +90,4 @@ def inference_energy(
     if isinstance(meter, EnergyMeter):
         error = quantisation(joules, now - started, 1) / images
         note += f"; quantisation error up to {error:.2g} J"
-    return Measurement(name, joules / images, note)
+    return noted(Measurement(name, joules / images, note), busy)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,25 @@ from benchmarks.records import Measurement
 _METRIC = "energy_cpu_package"
 FRESH = 0.1
 """Seconds for which a reading serves a budget, which asks in every step."""
+MOST_WATTS = 1000.0
+"""More than a CPU package draws: how soon its counter can wrap around follows from it."""
 
 
-class RaplMeter(Windows[float]):
+@dataclass(frozen=True)
+class _Reading:
+    """Joules so far, and in how many intervals a counter may have wrapped unseen."""
+
+    joules: float
+    lost: int
+
+
+class RaplMeter(Windows[_Reading]):
     """Joules of all CPU packages by phase and window.
 
     Packages are summed; their parts (cores, memory) and the platform domain are left out, since
     packages hold the former and the latter overlaps. The counters wrap after some minutes at full
-    load, so they are read in the background while the meter is started.
+    load, so they are read in the background while the meter is started. Between two readings that
+    are further apart than that, nobody knows how often they wrapped: such a window has no energy.
 
     Args:
         root: the powercap folder.
@@ -42,7 +54,9 @@ class RaplMeter(Windows[float]):
         self._clock = clock
         self._read_at = -math.inf
         self._joules: dict[Key, float] = defaultdict(float)
+        self._problems: dict[Key, str] = {}
         self._total = 0.0
+        self._lost, self._problem = 0, ""
         self._lock = threading.Lock()
         self._domains: dict[str, _Domain] = {}
         self.unavailable = ""
@@ -67,14 +81,20 @@ class RaplMeter(Windows[float]):
         self.flush()
         self._sampler.stop()
 
-    def joules(self, phase: str | None = None) -> dict[str, float]:
-        """Joules by window up to now, in one phase or (None) summed over all."""
+    def joules(self, phase: str | None = None) -> dict[str, float | None]:
+        """Joules by window up to now, in one phase or (None) summed over all.
+
+        None where part of them is missing.
+        """
         self.flush()
-        out: dict[str, float] = defaultdict(float)
-        for (owner, name), value in self._joules.items():
+        out: dict[str, float | None] = {}
+        for key, value in self._joules.items():
+            owner, name = key
             if phase in (None, owner):
-                out[name] += value
-        return dict(out)
+                before = out.get(name, 0.0)
+                known = before is not None and key not in self._problems
+                out[name] = before + value if known and before is not None else None
+        return out
 
     def booked(self, phase: str, name: str) -> float:
         """Joules of a window of a phase up to its last boundary."""
@@ -91,13 +111,17 @@ class RaplMeter(Windows[float]):
             self._advance_safely()
         total = sum(joules for (_, name), joules in self._joules.items() if name == "train")
         if self._open and self._open[-1] == "train" and self._last is not None:
-            total += self._total - self._last
-        return None if self.unavailable else total
+            total += self._total - self._last.joules
+        return None if self.problem else total
 
     @property
     def problem(self) -> str:
-        """Why there is no energy."""
-        return self.unavailable
+        """Why the energy of training is not known."""
+        of_training = (why for (_, name), why in self._problems.items() if name == "train")
+        lost = ""
+        if self.innermost == "train" and self._last is not None and self._lost > self._last.lost:
+            lost = self._problem
+        return self.unavailable or next(of_training, lost)
 
     def measurements(self, phase: str | None = None) -> list[Measurement]:
         """Rows of a phase: training without a condition, other windows as ``...@window``."""
@@ -109,31 +133,53 @@ class RaplMeter(Windows[float]):
         if "train" not in joules:
             rows.append(Measurement(_METRIC, None, "nothing was trained in this phase"))
         for name, value in joules.items():
-            rows.append(Measurement(_METRIC + ("" if name == "train" else f"@{name}"), value, note))
+            metric = _METRIC + ("" if name == "train" else f"@{name}")
+            why = note if value is not None else self._why(phase, name)
+            rows.append(Measurement(metric, value, why))
         return rows
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to add on."""
         self.flush()
-        return {"joules": nested(self._joules), "unavailable": self.unavailable}
+        return {
+            "joules": nested(self._joules),
+            "problems": nested(self._problems),
+            "unavailable": self.unavailable,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Add the energy of the run's earlier segments."""
         for key, value in flat(state["joules"]).items():
             self._joules[key] += value
+        self._problems |= flat(state["problems"])
         if state["unavailable"] and not self.unavailable:
             self.unavailable = f"an earlier part of the run had none: {state['unavailable']}"
 
-    def _read(self) -> float:
+    def _read(self) -> _Reading:
         self._advance_safely()
-        return self._total
+        with self._lock:
+            return _Reading(self._total, self._lost)
 
-    def _book(self, key: Key, start: float, end: float) -> None:
-        self._joules[key] += end - start
+    def _book(self, key: Key, start: _Reading, end: _Reading) -> None:
+        self._joules[key] += end.joules - start.joules
+        if end.lost > start.lost:
+            self._problems.setdefault(key, self._problem)
+
+    def _why(self, phase: str | None, window: str) -> str:
+        found = self._problems.items()
+        return next(w for (p, name), w in found if name == window and phase in (None, p))
 
     def _advance(self) -> None:
         with self._lock:
-            self._total = sum(domain.advance() for domain in self._domains.values())
+            now = self._clock()
+            gap = max(domain.gap(now) for domain in self._domains.values()) if self._domains else 0
+            self._total = sum(domain.advance(now) for domain in self._domains.values())
+            if gap:
+                self._lost += 1
+                self._problem = (
+                    f"the RAPL counters were not read for {gap:.0f} s, long enough to wrap around "
+                    "unseen"
+                )
 
     def _advance_safely(self) -> None:
         if self.unavailable:
@@ -150,15 +196,20 @@ class _Domain:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "energy_uj"
         self._range = int((folder / "max_energy_range_uj").read_text())
-        self._last: int | None = None
+        self._last: tuple[float, int] | None = None
         self._microjoules = 0
 
-    def advance(self) -> float:
+    def gap(self, now: float) -> float:
+        """Seconds since the last reading, if long enough to wrap unseen; else 0."""
+        passed = 0.0 if self._last is None else now - self._last[0]
+        return passed if passed * MOST_WATTS * 1e6 > self._range else 0.0
+
+    def advance(self, now: float) -> float:
         """Joules since the first call."""
-        now = int(self._file.read_text())
+        shown = int(self._file.read_text())
         if self._last is not None:
-            self._microjoules += (now - self._last) % self._range
-        self._last = now
+            self._microjoules += (shown - self._last[1]) % self._range
+        self._last = (now, shown)
         return self._microjoules / 1e6
 
 

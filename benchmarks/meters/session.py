@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.meters.clock import OUTSIDE, TimeLedger
+from benchmarks.meters.contention import ContentionMeter
 from benchmarks.meters.energy import EnergyMeter
 from benchmarks.meters.memory import PeakMemory
 from benchmarks.meters.rapl import RaplMeter
@@ -36,16 +36,18 @@ class RunMeters:
     Args:
         device: where the run trains.
         operations: counts the operations of training steps; without it no step is taken apart.
-        clock: seconds, never going backwards.
+        clock: seconds, never going backwards; None for a clock that leaves out the time in which
+            the process was stopped.
     """
 
     def __init__(
         self,
         device: torch.device,
         operations: TrainOperations | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self.clock = TimeLedger(device, clock)
+        self.machine = ContentionMeter()
+        self.clock = TimeLedger(device, clock or self.machine.clock)
         self.gpu = EnergyMeter(device)
         self.cpu = RaplMeter()
         self.energy: EnergyMeter | RaplMeter = self.gpu if device.type == "cuda" else self.cpu
@@ -56,8 +58,8 @@ class RunMeters:
         self.steps = StepLedger()
         self.places: dict[str, float] = defaultdict(float)
         """Seconds outside the budget by what they went into."""
-        self._windows = (self.clock, self.gpu, self.cpu)
-        self._now = clock
+        self._windows = (self.clock, self.gpu, self.cpu, self.machine)
+        self._now = clock or self.machine.clock
         self._phases: list[str] = []
         self._under_way = False
         self._images = 0
@@ -85,12 +87,12 @@ class RunMeters:
         """Sample in the background, idle draw first, and follow the memory's peak."""
         if not self.gpu.unavailable:
             self.gpu.measure_idle(IDLE_SECONDS)
-        for meter in (self.gpu, self.cpu, self.memory):
+        for meter in (self.gpu, self.cpu, self.machine, self.memory):
             meter.start()
         try:
             yield
         finally:
-            for meter in (self.gpu, self.cpu, self.memory):
+            for meter in (self.gpu, self.cpu, self.machine, self.memory):
                 meter.stop()
 
     @contextmanager
@@ -142,7 +144,7 @@ class RunMeters:
     def waited(self, seconds: float) -> None:
         """Seconds of training that went into waiting for data; in the warm-up they are its own."""
         if self.clock.innermost == "train":
-            self.clock.add("data", seconds)
+            self.clock.add("data", self.machine.without_stop(seconds))
 
     def begin_step(self, images: int) -> None:
         """A step begins, on ``images`` images; some have their operations counted, see ``costs``.
@@ -223,8 +225,8 @@ class RunMeters:
         for phase in self._phases:
             for meter in self._windows:
                 for measurement in meter.measurements(phase):
-                    yield phase, measurement
-            yield phase, self._charge(phase)
+                    yield phase, self.machine.flagged(phase, measurement)
+            yield phase, self.machine.flagged(phase, self._charge(phase))
         for measurement in self.memory.measurements():
             yield self.phase, measurement
 
@@ -236,11 +238,18 @@ class RunMeters:
             for phase in self._phases
         )
         parts = [f"{place} {seconds:.3g} s" for place, seconds in places.items() if seconds > 0]
-        return Measurement("unbudgeted_time", sum(places.values()), "; ".join(parts))
+        found = Measurement("unbudgeted_time", sum(places.values()), "; ".join(parts))
+        for phase in ("", *self._phases):
+            found = self.machine.flagged(phase, found)
+        return found
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest: device state, power method, idle draw, notes."""
-        return {"gpu": self.gpu.facts(), "cpu_energy": self.cpu.unavailable or "RAPL"}
+        """For the manifest: device state, power method, idle draw, notes, who used the cores."""
+        return {
+            "gpu": self.gpu.facts(),
+            "cpu_energy": self.cpu.unavailable or "RAPL",
+            "machine": self.machine.facts(),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to add on."""
@@ -249,6 +258,7 @@ class RunMeters:
             "clock": self.clock.state_dict(),
             "gpu": self.gpu.state_dict(),
             "cpu": self.cpu.state_dict(),
+            "machine": self.machine.state_dict(),
             "memory": self.memory.state_dict(),
             "costs": {} if self.costs is None else self.costs.state_dict(),
             "steps": self.steps.state_dict(),
@@ -267,6 +277,7 @@ class RunMeters:
         self.clock.load_state_dict(state["clock"])
         self.gpu.load_state_dict(state["gpu"])
         self.cpu.load_state_dict(state["cpu"])
+        self.machine.load_state_dict(state["machine"])
         self.memory.load_state_dict(state["memory"])
         self.steps.load_state_dict(state["steps"])
         if self.costs is not None:

@@ -30,7 +30,8 @@ def supported_best(lines: Sequence[Line], columns: Sequence[Column]) -> set[tupl
     The best mean must beat each other network by the paired t test, two-sided; as it must beat
     all, the level needs no correction. Costs are tested by their ratios, as logarithms. Seeds
     that differ by a constant are an exact difference; of counts one seed is enough. What belongs to
-    a whole run is one quantity of all its variants.
+    a whole run is one quantity of all its variants. No cell is the best where one of its rivals, or
+    itself, was measured on a busy machine.
 
     Returns:
         Pairs of a line's number and a column's key.
@@ -45,6 +46,8 @@ def supported_best(lines: Sequence[Line], columns: Sequence[Column]) -> set[tupl
         if not column.info.better:
             continue
         for numbers in settings.values():
+            if any(lines[number].cells[column.key].busy for number in numbers):
+                continue
             winners, rivals = _rank(lines, numbers, column)
             pairs = [_pair(lines[winners[0]], lines[rival], column) for rival in rivals]
             if pairs and all(len(a) > 1 for a, _ in pairs):

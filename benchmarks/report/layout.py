@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from benchmarks.records import BUSY
 from benchmarks.report.best import EXACT
 from benchmarks.report.columns import TRAINING, Column
 from benchmarks.report.summary import RUN_FAILED, Cell, Line
@@ -42,7 +43,7 @@ def lay_out(
         cells.append(Shown(str(len(line.seeds))))
         for column in columns:
             cell = line.cells[column.key]
-            beside = (*missing(cell, line), *cell.notes)
+            beside = (*missing(cell, line), *cell.notes, *disturbed(cell))
             marks = tuple(notes.setdefault(text, len(notes) + 1) for text in beside)
             cells.append(Shown(show_cell(cell, column), marks, (number, column.key) in best))
         body.append(cells)
@@ -76,10 +77,25 @@ def missing(cell: Cell, line: Line) -> list[str]:
     return reasons
 
 
+def disturbed(cell: Cell) -> list[str]:
+    """A sentence for values that were measured while others held the cores; none for most."""
+    where = "the column reason of rows.csv has the figures"
+    if cell.busy:
+        return [f"{BUSY} ({seeds_named(cell.busy)}): others held the cores; {where}"]
+    if cell.base_busy:
+        return [f"ratio to a baseline measured on a {BUSY} ({seeds_named(cell.base_busy)})"]
+    return []
+
+
+def seeds_named(seeds: Iterable[int]) -> str:
+    """``seed 0`` or ``seeds 0, 2``."""
+    listed = sorted(seeds)
+    return f"seed{'s' * (len(listed) > 1)} {', '.join(map(str, listed))}"
+
+
 def failure(method: str, reason: str, seeds: Sequence[int]) -> str:
     """One way in which runs of a method failed."""
-    word = "seed" if len(seeds) == 1 else "seeds"
-    return f"failed: {method}, {word} {', '.join(map(str, sorted(seeds)))}: {reason}"
+    return f"failed: {method}, {seeds_named(seeds)}: {reason}"
 
 
 def heading(column: Column) -> str:

@@ -7,13 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from benchmarks.records import FAILED, Row
+from benchmarks.records import FAILED, Row, busy_note, is_busy
 from benchmarks.report.columns import OUTSIDE_TRAINING, TRAINING, Column
 from benchmarks.statistics.samples import describe, geometric_mean
 from tasks.errors import UserError
 
 Values = dict[str, dict[int, float | str]]
 """Column key -> seed -> value, or the reason why there is none."""
+Busy = dict[str, dict[int, str]]
+"""Column key -> seed -> note of a value that was measured while others held the cores."""
+
+
+class Found(NamedTuple):
+    """What a network measured."""
+
+    values: Values
+    busy: Busy
+
 
 RUN_FAILED = "the run failed, see below"
 NOT_MEASURED = "not measured"
@@ -44,7 +54,9 @@ class Cell:
     ``mean``, ``sd`` (sample standard deviation, n - 1) and ``ratio`` are None where there is
     none; ``n`` counts the seeds with a value and ``reasons`` says why others have none. ``values``
     holds either by seed. ``notes`` are those that belong beside the value. ``of_run`` tells a
-    quantity of the whole run, which its variants share.
+    quantity of the whole run, which its variants share. ``busy`` has, of the seeds whose value was
+    measured while others held the cores, the note of the row that says so; ``base_busy`` the seeds
+    for which that holds of the baseline's value.
     """
 
     mean: float | None = None
@@ -55,6 +67,8 @@ class Cell:
     values: Mapping[int, float | str] = field(default_factory=dict)
     of_run: bool = False
     notes: tuple[str, ...] = ()
+    busy: Mapping[int, str] = field(default_factory=dict)
+    base_busy: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ def values_by_seed(rows: Iterable[Row], columns: Sequence[Column]) -> dict[Netwo
     Raises:
         UserError: two different runs have the same label and seed.
     """
-    return _collect(_by_method(rows), columns)
+    return {network: found.values for network, found in _collect(_by_method(rows), columns).items()}
 
 
 def summarise(
@@ -107,18 +121,20 @@ def summarise(
         UserError: two different runs have the same label and seed.
     """
     methods = _by_method(rows)
-    values = _collect(methods, columns)
-    bases = _baselines(values, baseline)
+    networks = _collect(methods, columns)
+    bases = _baselines(networks, baseline)
+    nothing = Found({}, {})
     lines = []
-    for network, found in values.items():
+    for network, found in networks.items():
         runs = methods[network[:4]]
         base = bases.get(network.setting, {})
-        other = base.get(network.variant) or base.get("full") or next(iter(base.values()), {})
+        other = base.get(network.variant) or base.get("full") or next(iter(base.values()), nothing)
         own = {row.metric for run in runs.values() for row in run if row.variant == network.variant}
         cells = {
             column.key: _cell(
-                found[column.key],
-                other.get(column.key, {}) if column.is_cost else {},
+                found,
+                other if column.is_cost else nothing,
+                column.key,
                 bool(network.variant) and column.metric not in own,
             )
             for column in columns
@@ -166,37 +182,43 @@ def _by_method(rows: Iterable[Row]) -> _Methods:
     return methods
 
 
-def _collect(methods: _Methods, columns: Sequence[Column]) -> dict[Network, Values]:
-    values: dict[Network, Values] = {}
+def _collect(methods: _Methods, columns: Sequence[Column]) -> dict[Network, Found]:
+    networks: dict[Network, Found] = {}
     wanted = [(column.key, column.metric, column.phase, column.adds_up) for column in columns]
     for method, runs in methods.items():
-        names = {row.variant: None for run in runs.values() for row in run if row.variant}
-        found: list[Values] = [{column.key: {} for column in columns} for _ in names or [""]]
+        names = {row.variant: None for run in runs.values() for row in run if row.variant} or [""]
+        found = [Found({c.key: {} for c in columns}, {c.key: {} for c in columns}) for _ in names]
         for seed, run in runs.items():
             by_metric: dict[str, list[Row]] = {}
             for row in run:
                 by_metric.setdefault(row.metric, []).append(row)
             failed = _failed(run)
-            for variant, of_variant in zip(names or [""], found, strict=True):
+            for variant, of_variant in zip(names, found, strict=True):
                 for key, metric, phase, adds_up in wanted:
-                    of_variant[key][seed] = (
-                        RUN_FAILED
-                        if failed
-                        else _value(by_metric.get(metric, ()), phase, adds_up, variant)
-                    )
-        for variant, of_variant in zip(names or [""], found, strict=True):
-            values[Network(*method, variant)] = of_variant
-    return values
+                    if failed:
+                        of_variant.values[key][seed] = RUN_FAILED
+                        continue
+                    rows = _rows_of(by_metric.get(metric, ()), phase, variant)
+                    of_variant.values[key][seed] = _value(rows, adds_up)
+                    busy = next((busy_note(row.reason) for row in rows if is_busy(row)), "")
+                    if busy:
+                        of_variant.busy[key][seed] = busy
+        for variant, of_variant in zip(names, found, strict=True):
+            networks[Network(*method, variant)] = of_variant
+    return networks
 
 
-def _value(rows: Sequence[Row], phase: str, adds_up: bool, variant: str) -> float | str:
-    """The quantity in one run, of the metric's rows, or the reason why there is none."""
+def _rows_of(rows: Sequence[Row], phase: str, variant: str) -> list[Row]:
+    """Of a metric's rows in one run, those of a network in a phase, or in all that train."""
     own = [row for row in rows if row.variant == variant]
     rows = own or [row for row in rows if not row.variant]
     if phase == TRAINING:
-        rows = [row for row in rows if row.phase not in OUTSIDE_TRAINING]
-    else:
-        rows = [row for row in rows if row.phase == phase]
+        return [row for row in rows if row.phase not in OUTSIDE_TRAINING]
+    return [row for row in rows if row.phase == phase]
+
+
+def _value(rows: Sequence[Row], adds_up: bool) -> float | str:
+    """The quantity of these rows, or the reason why there is none."""
     missing = [row.reason for row in rows if row.value is None]
     if missing:
         return missing[0] or NOT_MEASURED
@@ -214,34 +236,38 @@ def _notes(runs: Iterable[Sequence[Row]], variant: str, column: Column) -> tuple
 
 
 def _baselines(
-    values: Mapping[Network, Values], baseline: str | None
-) -> dict[tuple[str, str, str], dict[str, Values]]:
+    networks: Mapping[Network, Found], baseline: str | None
+) -> dict[tuple[str, str, str], dict[str, Found]]:
     """The baseline's variants by setting; a network is compared with the one of its name."""
-    found: dict[tuple[str, str, str], dict[str, Values]] = {}
-    for network, of_network in values.items():
+    found: dict[tuple[str, str, str], dict[str, Found]] = {}
+    for network, of_network in networks.items():
         if network.method == baseline:
             found.setdefault(network.setting, {})[network.variant] = of_network
     return found
 
 
-def _cell(values: Mapping[int, float | str], base: Mapping[int, float | str], of_run: bool) -> Cell:
+def _cell(found: Found, other: Found, key: str, of_run: bool) -> Cell:
+    values, base = found.values[key], other.values.get(key, {})
     numbers = {seed: v for seed, v in values.items() if isinstance(v, float | int)}
     reasons = tuple(dict.fromkeys(v for v in values.values() if isinstance(v, str)))
     if not numbers:
         return Cell(reasons=reasons, values=values, of_run=of_run)
-    ratios = [
-        numbers[seed] / other
+    ratios = {
+        seed: numbers[seed] / other
         for seed, other in base.items()
         if seed in numbers and isinstance(other, float | int) and other > 0
-    ]
-    positive = bool(ratios) and min(ratios) > 0
+    }
+    positive = bool(ratios) and min(ratios.values()) > 0
     sample = describe(numbers.values())
+    busy = {seed: note for seed, note in found.busy[key].items() if seed in numbers}
     return Cell(
         mean=sample.mean,
         sd=sample.std,
         n=sample.n,
-        ratio=geometric_mean(ratios) if positive else None,
+        ratio=geometric_mean(ratios.values()) if positive else None,
         reasons=reasons,
         values=values,
         of_run=of_run,
+        busy=busy,
+        base_busy=tuple(seed for seed in other.busy.get(key, {}) if positive and seed in ratios),
     )

@@ -17,9 +17,10 @@ COLUMNS = (
     *("task", "dataset", "arch", "method", "variant"),
     *("metric", "phase", "unit", "better"),
     *("n", "mean", "sd", "ci95_low", "ci95_high", "min", "max"),
-    *("ratio", "baseline", "best", "seeds", "missing"),
+    *("ratio", "baseline", "best", "seeds", "missing", "busy"),
 )
-"""``ci95`` is the t interval of the mean; ``best`` is 1 where ``best.supported_best`` says so."""
+"""``ci95`` is the t interval of the mean; ``best`` is 1 where ``best.supported_best`` says so;
+``busy`` are the seeds that were measured while others held the cores."""
 
 
 def write_header() -> str:
@@ -50,6 +51,7 @@ def write_lines(
                     "1" if (number, column.key) in best else "",
                     " ".join(map(str, _measured(cell))),
                     "; ".join(cell.reasons),
+                    " ".join(map(str, sorted(cell.busy))),
                 ]
             )
     return text.getvalue()

@@ -181,6 +181,60 @@ def test_divergence_is_flagged() -> None:
     assert "differ by 16.7%" in bench.rows()["energy_gpu_integrated"][1]
 
 
+def square(t: float) -> float:
+    """Watts: 100 and 300 in turn, 5 s each."""
+    return 300.0 if t % 10.0 >= 5.0 else 100.0
+
+
+def square_joules(t: float) -> float:
+    return 2000.0 * (t // 10.0) + 100.0 * (t % 10.0) + 200.0 * max(0.0, t % 10.0 - 5.0)
+
+
+@pytest.mark.parametrize("counter", [True, False])
+def test_energy_over_a_sampling_gap_is_flagged_and_its_error_holds_the_gap(counter: bool) -> None:
+    """5 s are missing: the high half of a square wave, between two samples of its low half."""
+    bench = Bench(power=square, energy=square_joules)
+    bench.card.has_counter = counter
+    bench.clock.now += 0.03
+    with bench.meter.window("evaluate"):
+        bench.run(10.0)
+    before = square_joules(bench.card.seconds)
+    with bench.meter.window("train"):
+        bench.run(4.9)
+        bench.clock.now += 5.2
+        bench.run(4.9)
+    truth = square_joules(bench.card.seconds) - before
+    rows = bench.rows()
+    wrong = truth - rows["energy_gpu_integrated"][0]
+    assert wrong > 0.3 * truth
+    assert "power was not sampled for 5.3 s" in rows["energy_gpu_integrated"][1]
+    assert "not sampled" not in rows["energy_gpu_counter"][1]
+    assert "not sampled" not in rows["energy_gpu_integrated@evaluate"][1]
+    error, note = rows["energy_gpu_error"]
+    assert wrong < error < 1.3 * wrong
+    assert "not sampled for 5.3 s" in note
+    assert rows["energy_gpu_error@evaluate"][0] < 30.0
+    if counter:
+        assert "differ" in rows["energy_gpu_integrated"][1]
+
+    state = json.loads(json.dumps(bench.meter.state_dict()))
+    bench.meter = bench.new_meter()
+    bench.meter.load_state_dict(state)
+    with bench.meter.window("train"):
+        pass
+    assert bench.rows()["energy_gpu_error"][0] == pytest.approx(error, rel=0.2)
+
+
+def test_the_usual_intervals_between_samples_are_no_gap() -> None:
+    bench = Bench(power=square, energy=square_joules)
+    with bench.meter.window("train"):
+        bench.run(5.0)
+        bench.clock.now += 0.8
+        bench.meter.sample()
+        bench.run(5.0)
+    assert "not sampled" not in bench.rows()["energy_gpu_integrated"][1]
+
+
 def test_idle_draw_is_beside_the_total() -> None:
     bench = Bench(power=lambda t: 70.0 if t < 3.05 else 300.0)
     assert bench.rows()["energy_idle"][1]

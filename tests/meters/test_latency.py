@@ -9,6 +9,7 @@ from torch import nn
 
 from benchmarks.meters.device import describe_device
 from benchmarks.meters.latency import latency
+from benchmarks.records import BUSY, is_busy
 
 
 class Slow(nn.Module):
@@ -27,9 +28,26 @@ class Slow(nn.Module):
         return x
 
 
+class Machine:
+    """Watches that find, one after the other, these shares of their time lost to others."""
+
+    def __init__(self, *shares: float) -> None:
+        self.shares = list(shares)
+        self.asked = 0
+
+    def __call__(self) -> Machine:
+        return self
+
+    def verdict(self) -> tuple[float, str]:
+        self.asked += 1
+        share = self.shares.pop(0) if self.shares else 0.0
+        return share, f"{BUSY}: {share:.0%}" if share else ""
+
+
 def measure(base: float, each: float, **options: object) -> tuple[dict, Slow]:
     clock = VirtualClock()
     model = Slow(clock, base, each)
+    options = {"watch": Machine(), **options}
     rows = latency(model, lambda n: torch.zeros(n, 2), clock=clock, **options)
     return {m.metric: m for m in rows}, model
 
@@ -69,6 +87,44 @@ def test_the_slow_first_pass_is_not_timed() -> None:
 
     rows = latency(model, lambda n: torch.zeros(n, 2), (1,), run=run, clock=clock)
     assert rows[0].value == pytest.approx(0.01)
+
+
+class Disturbed(nn.Module):
+    """Takes 10 ms more in each attempt that the machine has had before it."""
+
+    def __init__(self, clock: VirtualClock, machine: Machine) -> None:
+        super().__init__()
+        self.clock, self.machine = clock, machine
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.clock.sleep(0.01 * (1 + self.machine.asked))
+        return x
+
+
+def disturbed(*shares: float) -> tuple[dict, Machine]:
+    clock, machine = VirtualClock(), Machine(*shares)
+    model = Disturbed(clock, machine)
+    rows = latency(model, lambda n: torch.zeros(n, 2), (1,), clock=clock, watch=machine)
+    return {m.metric: m for m in rows}, machine
+
+
+def test_a_disturbed_timing_is_repeated() -> None:
+    rows, machine = disturbed(0.4)
+    assert machine.asked == 2
+    assert rows["latency@1"].value == pytest.approx(0.02)
+    assert not is_busy(rows["latency@1"])
+    rows, machine = disturbed()
+    assert machine.asked == 1
+    assert rows["latency@1"].value == pytest.approx(0.01)
+
+
+def test_of_disturbed_attempts_alone_the_quietest_counts_and_is_flagged() -> None:
+    rows, machine = disturbed(0.4, 0.2, 0.3, 0.1)
+    assert machine.asked == 3
+    for metric in ("latency@1", "throughput@1"):
+        assert is_busy(rows[metric])
+        assert rows[metric].reason.endswith(f"; {BUSY}: 20%")
+    assert rows["latency@1"].value == pytest.approx(0.02)
 
 
 def test_a_batch_that_does_not_fit_is_a_row_with_a_reason() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from benchmarks.report.columns import Column
-from benchmarks.report.layout import heading, show_cell, title_of, unit_of
+from benchmarks.report.layout import disturbed, heading, show_cell, title_of, unit_of
 from benchmarks.report.load import Results, Run
 from benchmarks.report.summary import Cell, Line
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MANY_CELLS = 60_000
 """A table with more has the columns of the Markdown table alone, so that a phone can hold it."""
+
+BUSY_MARK = ' <span class="busy">*</span>'
+"""Marks a cell that was measured while others held the cores; its title says so."""
 
 _NAMES = {
     "method": "method",
@@ -120,6 +123,7 @@ class Grid:
                     [why] if why is not None else number(float(cell.values[seed]), scale)
                     for seed, why in sorted(values.items())
                 ],
+                *disturbed(cell),
             ]
 
         rows = []
@@ -168,10 +172,12 @@ class Grid:
         cell = line.cells[column.key]
         text = escape(show_cell(cell, column))
         text = f"<strong>{text}</strong>" if best else text
+        text += BUSY_MARK if disturbed(cell) else ""
         told = [seed for seed, value in cell.values.items() if not isinstance(value, str)]
         seeds = told or list(cell.values)
         link = self._manifest(self._run(summary.results, line, min(seeds))) if seeds else None
-        why = "" if cell.n else f' title="{escape("; ".join(cell.reasons))}"'
+        notes = disturbed(cell) if cell.n else cell.reasons
+        why = f' title="{escape("; ".join(notes))}"' if notes else ""
         where = f'href="{escape(link)}"' if link else 'role="button" tabindex="0"'
         return f"<td><a {where}{why}>{text}</a></td>"
 

@@ -72,7 +72,7 @@
   }
   function show(row, column) {
     const { seeds, runs, cells } = data.rows[row.dataset.row];
-    const [mean, sd, n, ratio, values] = cells[column];
+    const [mean, sd, n, ratio, values, busy] = cells[column];
     const unit = data.units[column] && ` ${data.units[column]}`;
     const told = [...row.cells].slice(0, data.names).map((cell) => cell.textContent).filter(Boolean);
     dialog.replaceChildren();
@@ -81,6 +81,7 @@
     if (mean === null) add(dialog, "p", "no value");
     else add(dialog, "p", `mean ${mean}${unit}, sd ${sd === null ? "–" : sd}, n = ${n}`);
     if (ratio !== null) add(dialog, "p", `${ratio} × the baseline, geometric mean over seeds`);
+    if (busy) add(dialog, "p", busy);
     const table = add(dialog, "table", "");
     const head = add(add(table, "thead", ""), "tr", "");
     ["seed", "value", "run"].forEach((text) => add(head, "th", text, { scope: "col" }));

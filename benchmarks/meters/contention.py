@@ -113,8 +113,8 @@ def held_up(found: Contention, cores: int) -> float | None:
     """
     waited = found.waited
     if waited is None:
-        crowd = None if found.runnable is None else found.runnable - cores * found.seconds
-        waited = found.pressure if found.pressure is not None else crowd
+        queue = None if found.runnable is None else found.runnable - cores * found.seconds
+        waited = found.pressure if found.pressure is not None else queue
     if waited is None or found.others is None:
         return None
     taken = found.others + (found.steal or 0.0) + (found.throttled or 0.0)

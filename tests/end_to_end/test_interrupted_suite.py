@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 from end_to_end.end_to_end_helpers import command, kill_when, rows, scores, write_suite
@@ -50,25 +50,44 @@ def test_killed_suite_goes_on_to_the_same_rows(tmp_path):
     assert segments[0]["ended"] == "interrupted"
 
 
-def test_a_finished_suite_is_not_run_again(tmp_path):
-    suite = write_suite(tmp_path)
-    first = command("run", str(suite), cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
-    results = tmp_path / "results" / "tiny"
-    before = rows(results)
-    started = time.monotonic()
-    again = command("run", str(suite), cwd=tmp_path)
-    assert again.returncode == 0
-    assert "1 of 1 runs are finished already" in again.stdout
-    assert rows(results) == before
-    assert time.monotonic() - started < 60
-    assert {p.name for p in results.iterdir()} >= {"table.md", "table.csv", "table.tex", "runs"}
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a suite that has run, and what the command printed under ``--json``."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = command("run", str(write_suite(folder)), "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
 
 
-def test_json_is_one_document(tmp_path):
-    done = command("run", str(write_suite(tmp_path)), "--json", cwd=tmp_path)
-    document = json.loads(done.stdout)
+def test_json_is_one_document(finished):
+    document = json.loads(finished[1])
     assert document["finished"] == document["runs"] == 1
     missing = [row for row in document["rows"] if row["value"] is None]
     assert missing, "a machine without meters must say so"
     assert all(row["reason"] and row["status"] == "unavailable" for row in missing)
+
+
+def test_a_finished_suite_is_not_run_again(finished):
+    folder, _ = finished
+    results = folder / "results" / "tiny"
+    before = rows(results)
+    again = command("run", "tiny.yaml", cwd=folder)
+    assert again.returncode == 0
+    assert "1 of 1 runs are finished already" in again.stdout
+    assert rows(results) == before
+    assert {p.name for p in results.iterdir()} >= {"table.md", "table.csv", "table.tex", "runs"}
+
+
+def test_truncated_rows_are_told_and_written_anew(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "results" / "tiny" / "rows.csv"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
+    done = command("table", "results/tiny", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "rows.csv" in done.stderr
+    assert "line" in done.stderr
+    again = command("run", "tiny.yaml", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "1 of 1 runs are finished already" in again.stdout
+    assert path.read_bytes() == whole

@@ -12,39 +12,57 @@ import pytest
 from end_to_end.end_to_end_helpers import command, kill_when, rows, scores, write_suite
 
 
+DAWDLING = """\
+import os
+import time
+
+from methods import METHODS
+from methods.stochastic_depth import StochasticDepth
+
+
+@METHODS.register("dawdling")
+class Dawdling(StochasticDepth):
+    def train_step(self, model, data, optim_wrapper):
+        time.sleep(float(os.environ.get("DAWDLE", "0")))
+        return super().train_step(model, data, optim_wrapper)
+"""
+
+
 @pytest.mark.slow
 def test_killed_suite_goes_on_to_the_same_rows(tmp_path):
     suite = write_suite(
         tmp_path,
-        methods="[end_to_end, stochastic_depth]",
-        budget="{epochs: 8}",
-        task="{dataset: digits, arch: cifar_resnet14}",
+        methods="[end_to_end, dawdling]",
+        budget="{epochs: 3}",
+        task="{dataset: digits, arch: {name: cifar_resnet14, width: 8}}",
+        recipe="{batch_size: 64}",
     )
-    whole = tmp_path / "whole"
-    assert command("run", str(suite), "--results", str(whole), cwd=tmp_path).returncode == 0
-
-    cut = tmp_path / "cut"
+    (tmp_path / "dawdling.py").write_text(DAWDLING)
+    run = ("run", str(suite), "--method-file", "dawdling.py", "--results")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert command(*run, str(whole), cwd=tmp_path).returncode == 0
+    # Its 60 steps take 6 s on any machine: the first checkpoint comes after 2 s.
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", "run", str(suite), "--results", str(cut)],
+        [sys.executable, "-m", "benchmarks", *run, str(cut)],
         cwd=tmp_path,
-        env={**os.environ},
+        env={**os.environ, "DAWDLE": "0.1"},
         stdout=subprocess.DEVNULL,
     )
 
     def second_run_has_a_checkpoint() -> bool:
-        runs = sorted((cut / "runs").glob("*stochastic*/checkpoints/latest.pth"))
+        runs = sorted((cut / "runs").glob("*dawdling*/checkpoints/latest.pth"))
         return bool(runs)
 
     kill_when(process, second_run_has_a_checkpoint)
     first = next((cut / "runs").glob("*end_to_end*")) / "manifest.json"
     finished = first.read_text()
-    again = command("run", str(suite), "--results", str(cut), cwd=tmp_path)
+    again = command(*run, str(cut), cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "resumed" in again.stdout
     assert first.read_text() == finished, "a finished run was run again"
     assert scores(cut) == scores(whole)
 
-    (second,) = (cut / "runs").glob("*stochastic*")
+    (second,) = (cut / "runs").glob("*dawdling*")
     segments = json.loads((second / "manifest.json").read_text())["segments"]
     assert [bool(s["ended"]) for s in segments] == [True, True]
     assert segments[0]["ended"] == "interrupted"

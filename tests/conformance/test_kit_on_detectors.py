@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from conformance.kit_helpers import whole_and_short
 from PIL import Image
 from torch import nn
 
@@ -19,7 +20,7 @@ from methods import METHODS, Method
 from tasks.base import as_score
 from tasks.errors import UserError
 
-# Without those that train the full run once more.
+# Without those that train once more.
 CHECKS = [name for name in CHECK_NAMES if name not in ("changes", "repeats")]
 
 
@@ -44,8 +45,7 @@ def data_root(tmp_path_factory):
     ],
 )
 def test_a_method_passes(name, task):
-    subject = Subject(name, task=task)
-    findings = [run_check(subject, check) for check in CHECKS]
+    findings = whole_and_short(name, task=task, checks=CHECKS)
     assert {finding.status for finding in findings} == {PASSED}, findings
 
 

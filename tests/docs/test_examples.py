@@ -115,6 +115,7 @@ def learnt(task, seed=0, epochs=4):
 
 def test_the_model_of_the_task_learns_to_see_turns(task):
     before, after = learnt(task)
+    # 8 seeds each, AVX-512 and AVX2: before 23.9 ± 5.1, after 84.1 ± 0.5 (min. 83.5).
     assert before < 45
     assert after > 65
 

@@ -11,7 +11,6 @@ import sys
 import pytest
 from end_to_end.end_to_end_helpers import command, kill_when, rows, scores, write_suite
 
-
 DAWDLING = """\
 import os
 import time

@@ -346,9 +346,9 @@ def learnt(seed: int = 0, epochs: int = 8) -> tuple[dict[str, float], Any, dict[
 
 def test_super_net_and_base_net_learn_digits_and_the_subnets_between_come_along() -> None:
     accuracy, model, before = learnt()
+    # 8 seeds each, AVX-512 and AVX2: super 0.936 ± 0.010, base 0.933 ± 0.011, least 0.912 ± 0.011.
     assert accuracy["super"] > 0.85, accuracy
-    assert accuracy["base"] > 0.8, accuracy
-    assert min(accuracy.values()) > 0.4, accuracy
+    assert min(accuracy.values()) > 0.8, accuracy
     assert model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 

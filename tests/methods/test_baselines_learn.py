@@ -39,6 +39,7 @@ def test_a_control_learns_digits_and_its_variants_can_be_saved_and_loaded(name, 
     method, digits = METHODS.get(name)(**CONTROLS[name]), Digits()
     model = trained(method, digits)
     (variant,) = method.variants(copy.deepcopy(model).eval()).values()
+    # 8 seeds each, AVX-512 and AVX2: 0.942 ± 0.013, stochastic depth 0.924 ± 0.013 (min. 0.907).
     assert digits.accuracy(variant) > 0.8
     with torch.no_grad():
         logits = variant(digits.held_out)

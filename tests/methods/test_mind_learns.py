@@ -37,7 +37,8 @@ def learnt(options, seed=0, epochs=4):
 @pytest.mark.parametrize("options", [{"lam": 0.0}, {"mode": "random", "rate": 0.5, "k_max": 4}])
 def test_a_network_that_iterates_learns_digits(options):
     top1, found = learnt(options)
-    assert top1 > 80
+    # 8 seeds each, AVX-512 and AVX2: top-1 97.1 ± 0.5, easy 100 ± 0, hard 91.2 ± 1.4 (max. 93.4).
+    assert top1 > 90
     assert (found["selection_rate"] > 0) == ("iterations" in found)
     assert found["top1@easy"] > found["top1@hard"]
 
@@ -45,6 +46,7 @@ def test_a_network_that_iterates_learns_digits(options):
 @pytest.mark.parametrize(("delta", "rate"), [(-3.0, 100), (3.0, 0)])
 def test_the_price_on_layers_decides_their_selection(delta, rate):
     _, found = learnt({"delta": delta, "beta": 0.0, "gamma": 0.0, "k_max": 2}, epochs=1)
+    # 8 seeds each, AVX-512 and AVX2: no exception.
     assert found["selection_rate"] == rate
 
 

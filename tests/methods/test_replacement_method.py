@@ -265,7 +265,8 @@ def learnt(
 )
 def test_it_learns_the_digits(options: dict):
     model, start, history, digits = learnt(options)
-    assert history[-1] < 0.5 * history[0]
+    # 8 seeds each, AVX-512 and AVX2, worst options: 0.049 ± 0.016 of the loss, 0.877 ± 0.017 right.
+    assert history[-1] < 0.3 * history[0]
     folded = Replacement().variants(model)["folded"]
     with torch.no_grad():
         composed, made = (network.eval()(digits.held_out) for network in (model, folded))

@@ -38,7 +38,7 @@ def test_the_label_of_an_arch_holds_its_options() -> None:
     assert ClassificationTask(arch=arch).arch == "cifar_resnet20(shortcut=B)"
 
 
-def learnt(seed: int = 0, epochs: int = 8) -> dict[str, Any]:
+def learnt(seed: int = 0, epochs: int = 12) -> dict[str, Any]:
     """The metrics on test of a small network."""
     task = ClassificationTask("digits", arch="cifar_resnet8")
     torch.manual_seed(seed)

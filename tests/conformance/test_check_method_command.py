@@ -107,7 +107,8 @@ def test_options_are_read_as_in_a_suite_file():
 def test_two_lines_make_a_pytest_test_of_every_check(tmp_path):
     (tmp_path / "mine.py").write_text(IDLE)
     (tmp_path / "test_mine.py").write_text(
-        "from benchmarks.conformance.plugin import conforms\n\ntest_mine = conforms('mine.py')\n"
+        "from benchmarks.conformance.plugin import conforms\n\n"
+        "test_mine = conforms('mine.py', epochs=2)\n"
     )
     done = python("-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", cwd=tmp_path)
     assert done.returncode == 1, done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from end_to_end.end_to_end_helpers import command, write_suite
@@ -21,9 +22,10 @@ def sentence(done) -> str:
     return done.stderr
 
 
-def plan(path):
+def plan(path, method_file=None):
     """What the command does before it trains."""
-    return plan_runs([spec.to_dict() for spec in load_suite(path).specs()], lambda event: None)
+    specs = load_suite(path, method_file).specs()
+    return plan_runs([spec.to_dict() for spec in specs], lambda event: None)
 
 
 WRONG_SUITES = [
@@ -82,7 +84,8 @@ def test_two_methods_of_one_name_are_refused(tmp_path):
 def test_absent_data_set(tmp_path):
     root = tmp_path / "data"
     suite = write_suite(tmp_path, task=f"{{dataset: {{name: npy, root: {root}}}}}")
-    assert str(root) in sentence(command("run", str(suite), cwd=tmp_path))
+    with pytest.raises(UserError, match=re.escape(str(root))):
+        plan(suite)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -90,19 +93,21 @@ def test_data_root_that_cannot_be_written(tmp_path):
     root = tmp_path / "data"
     root.mkdir(mode=0o555)
     suite = write_suite(tmp_path, task=f"{{dataset: mnist, data_root: {root}}}")
-    assert str(root) in sentence(command("run", str(suite), cwd=tmp_path))
+    with pytest.raises(UserError, match=re.escape(str(root))):
+        plan(suite)
 
 
 def test_data_root_that_is_a_file(tmp_path):
     root = tmp_path / "data"
     root.write_text("")
     suite = write_suite(tmp_path, task=f"{{dataset: mnist, data_root: {root}}}")
-    assert str(root) in sentence(command("run", str(suite), cwd=tmp_path))
+    with pytest.raises(UserError, match=re.escape(str(root))):
+        plan(suite)
 
 
 def test_a_method_file_that_is_not_there(tmp_path):
-    done = command("run", str(write_suite(tmp_path)), "--method-file", "gone.py", cwd=tmp_path)
-    assert "gone.py" in sentence(done)
+    with pytest.raises(UserError, match=re.escape("gone.py")):
+        plan(write_suite(tmp_path), "gone.py")
 
 
 def test_unknown_suite(tmp_path):
@@ -111,19 +116,6 @@ def test_unknown_suite(tmp_path):
 
 def test_table_of_a_folder_without_results(tmp_path):
     assert "depthbench run" in sentence(command("table", "nowhere", cwd=tmp_path))
-
-
-def test_truncated_rows(tmp_path):
-    results = tmp_path / "results" / "tiny"
-    assert command("run", str(write_suite(tmp_path)), cwd=tmp_path).returncode == 0
-    path = results / "rows.csv"
-    path.write_bytes(path.read_bytes()[:-7])
-    done = command("table", str(results), cwd=tmp_path)
-    assert "rows.csv" in sentence(done)
-    assert "line" in done.stderr
-    mended = command("run", str(tmp_path / "tiny.yaml"), cwd=tmp_path)
-    assert mended.returncode == 0
-    assert command("table", str(results), cwd=tmp_path).returncode == 0
 
 
 def test_a_run_that_fails_is_a_row_and_the_rest_goes_on(tmp_path):

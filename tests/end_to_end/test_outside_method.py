@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from end_to_end.end_to_end_helpers import command, rows, write_suite
 
 HALF_DEPTH = '''\
@@ -31,33 +32,54 @@ class HalfDepth(Method):
 '''
 
 
-def test_a_method_file_registers_runs_and_shows_in_the_table(tmp_path):
-    assert len(HALF_DEPTH.splitlines()) < 40
-    (tmp_path / "half_depth.py").write_text(HALF_DEPTH)
+IDLE = '''
+
+@METHODS.register("idle")
+class Idle(Method):
+    """Does nothing."""
+
+    def prepare(self, model):
+        return model
+'''
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """The folder of a suite with methods of a file that has run, and the ended command."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "mine.py").write_text(HALF_DEPTH + IDLE)
     suite = write_suite(
-        tmp_path,
-        methods="[end_to_end, half_depth, {half_depth: {keep_first: 1}}]",
+        folder,
+        methods="[end_to_end, half_depth, {half_depth: {keep_first: 1}}, idle]",
         task="{dataset: digits, arch: cifar_resnet14}",
     )
-    done = command("run", str(suite), "--method-file", "half_depth.py", cwd=tmp_path)
+    return folder, command("run", str(suite), "--method-file", "mine.py", cwd=folder)
+
+
+def test_a_method_file_registers_runs_and_shows_in_the_table(ran):
+    assert len(HALF_DEPTH.splitlines()) < 40
+    folder, done = ran
     assert done.returncode == 0, done.stderr
     assert "half_depth(keep_first=1)" in done.stdout
-    parameters = {
-        row["method"]: float(row["value"])
-        for row in rows(tmp_path / "results" / "tiny")
-        if row["metric"] == "params"
-    }
+    found = rows(folder / "results" / "tiny")
+    parameters = {row["method"]: float(row["value"]) for row in found if row["metric"] == "params"}
     # One block less of 16 channels (2 convolutions, 2 norms) and one of 64 or of 32.
-    left = [row for row in rows(tmp_path / "results" / "tiny") if row["metric"] == "blocks_left"]
+    left = [row for row in found if row["metric"] == "blocks_left"]
     assert [(row["value"], row["unit"], row["variant"]) for row in left] == [
         ("4.0", "count", "full")
     ] * 2
-    table = command("table", "results/tiny", "--metric", "blocks_left", cwd=tmp_path)
+    table = command("table", "results/tiny", "--metric", "blocks_left", cwd=folder)
     assert "blocks left" in table.stdout
     plain = parameters["end_to_end"]
     block = {c: 2 * (9 * c * c + 2 * c) for c in (16, 32, 64)}
     assert plain - parameters["half_depth"] == block[16] + block[32]
     assert plain - parameters["half_depth(keep_first=1)"] == block[16] + block[64]
+
+
+def test_a_method_that_changes_nothing_is_pointed_out(ran):
+    _, done = ran
+    assert "idle seed 0: warning: the method changed nothing" in done.stdout
+    assert "half_depth seed 0: warning" not in done.stdout
 
 
 def test_an_entry_point_is_listed_and_found(tmp_path):
@@ -74,18 +96,3 @@ def test_an_entry_point_is_listed_and_found(tmp_path):
     done = command("run", str(suite), cwd=tmp_path, env=path)
     assert done.returncode == 0, done.stderr
     assert "half_depth" in (tmp_path / "results" / "tiny" / "table.md").read_text()
-
-
-def test_a_method_that_changes_nothing_is_pointed_out(tmp_path):
-    (tmp_path / "idle.py").write_text(
-        "from methods import METHODS, Method\n\n\n"
-        "@METHODS.register('idle')\n"
-        "class Idle(Method):\n"
-        '    """Does nothing."""\n\n'
-        "    def prepare(self, model):\n"
-        "        return model\n"
-    )
-    suite = write_suite(tmp_path, methods="[idle]")
-    done = command("run", str(suite), "--method-file", "idle.py", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "idle seed 0: warning: the method changed nothing" in done.stdout

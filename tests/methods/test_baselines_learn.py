@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
+from learning import Digits, train
 from mmengine.optim import OptimWrapper
-from sklearn.datasets import load_digits
 
 from methods import METHODS
 from methods.base import Method
@@ -22,37 +22,30 @@ CONTROLS = {
 }
 
 
-def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = load_digits(return_X_y=True)
-    return torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(labels)
+def fresh() -> Classifier:
+    return Classifier(build_backbone("cifar_resnet26", 10, 1, 8, {"width": 8}))
 
 
-def trained(method: Method, epochs: int = 3) -> Classifier:
-    torch.manual_seed(0)
-    model = method.prepare(Classifier(build_backbone("cifar_resnet26", 10, 1, 8, {"width": 8})))
+def trained(method: Method, digits: Digits, seed: int = 0, epochs: int = 4) -> Classifier:
+    torch.manual_seed(seed)
+    model = method.prepare(fresh())
     wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=0.01))
-    images, labels = digits()
-    model.train()
-    for _ in range(epochs):
-        for rows in torch.randperm(1400).split(70):
-            method.train_step(
-                model, {"inputs": images[rows], "data_samples": labels[rows]}, wrapper
-            )
+    train(method, model, wrapper, lambda epoch: digits.batches(70), epochs)
     return model
 
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_a_control_learns_digits_and_its_variants_can_be_saved_and_loaded(name, tmp_path):
-    method = METHODS.get(name)(**CONTROLS[name])
-    model = trained(method)
-    images, labels = digits()
+    method, digits = METHODS.get(name)(**CONTROLS[name]), Digits()
+    model = trained(method, digits)
     (variant,) = method.variants(copy.deepcopy(model).eval()).values()
+    # 8 seeds each, AVX-512 and AVX2: 0.942 ± 0.013, stochastic depth 0.924 ± 0.013 (min. 0.907).
+    assert digits.accuracy(variant) > 0.8
     with torch.no_grad():
-        logits = variant(images[1400:])
-    assert (logits.argmax(1) == labels[1400:]).float().mean() > 0.8
+        logits = variant(digits.held_out)
 
     torch.save(variant.state_dict(), tmp_path / "weights.pth")
-    fresh = method.prepare(Classifier(build_backbone("cifar_resnet26", 10, 1, 8, {"width": 8})))
-    fresh.load_state_dict(torch.load(tmp_path / "weights.pth"))
+    loaded = method.prepare(fresh())
+    loaded.load_state_dict(torch.load(tmp_path / "weights.pth"))
     with torch.no_grad():
-        assert torch.equal(fresh.eval()(images[1400:]), logits)
+        assert torch.equal(loaded.eval()(digits.held_out), logits)

@@ -270,11 +270,12 @@ SEARCH = {
     "target_accuracy": 92.0,
     "tolerance": 0.0,
     "warmup_epochs": 1,
-    "patience": 1,
+    "patience": 2,
     "decay_every": 1,
     "lr_first": 1e-4,  # so that depth 1 falls short
     "lr_later": 0.05,
 }
+"""8 seeds each, AVX-512 and AVX2: depth 1 comes to XX, depth 2 to XX."""
 
 
 def test_a_search_on_real_digits_finds_a_depth_and_keeps_the_shallower_ones(tmp_path):
@@ -316,7 +317,7 @@ def test_a_search_killed_inside_a_depth_ends_as_if_it_had_not_been(tmp_path, mon
     expected = session(tmp_path / "whole", whole, steps=130)
     state = expected.run()
     one = whole.variants(expected.model)
-    assert len(one) == 2
+    assert len(state.finished) >= 3
     warmup, first = (result.steps for result in state.finished[:2])
     for moment in (warmup + 5, warmup + first + 5):  # inside the first depth, inside the second
         folder = tmp_path / str(moment)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from learning import Digits, train
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
-from sklearn.datasets import load_digits
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer, mobilenet_v2, resnet
 
@@ -233,15 +233,14 @@ def test_coefficients_get_no_weight_decay():
         assert decay[id(parameter)] == expected
 
 
-def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    raw = load_digits()
-    images = torch.tensor(raw.images[:500, None] / 16, dtype=torch.float32)
-    return images, torch.tensor(raw.target[:500])
-
-
-def train(model: BaseModel, epochs: int) -> list[float]:
-    """The mean loss of each epoch."""
-    images, labels = digits()
+def learnt(
+    options: dict, seed: int = 0, epochs: int = 4
+) -> tuple[BaseModel, dict[str, torch.Tensor], list[float], Digits]:
+    """A network trained on digits, its first parameters, its mean loss by epoch, and the digits."""
+    torch.manual_seed(seed)
+    digits = Digits(train=500)
+    model, _ = prepare(CifarResNet(4, 10, 1, 8, "A"), **{"blocks": [3, 7], **options})
+    start = {n: p.detach().clone() for n, p in model.named_parameters()}
     wrapper = build_optim_wrapper(
         model,
         {
@@ -249,16 +248,8 @@ def train(model: BaseModel, epochs: int) -> list[float]:
             "paramwise_cfg": {"custom_keys": dict(Replacement.paramwise)},
         },
     )
-    method = Replacement()
-    history = []
-    model.train()
-    for _ in range(epochs):
-        losses = []
-        for index in torch.randperm(len(images)).split(25):
-            data = {"inputs": images[index], "data_samples": labels[index]}
-            losses.append(method.train_step(model, data, wrapper)["loss"].item())
-        history.append(sum(losses) / len(losses))
-    return history
+    history = train(Replacement(), model, wrapper, lambda epoch: digits.batches(25), epochs)
+    return model, start, history, digits
 
 
 @pytest.mark.parametrize(
@@ -273,19 +264,14 @@ def train(model: BaseModel, epochs: int) -> list[float]:
     ids=str,
 )
 def test_it_learns_the_digits(options: dict):
-    torch.manual_seed(0)
-    network = CifarResNet(4, 10, 1, 8, "A")
-    model, _ = prepare(network, **{"blocks": [3, 7], **options})
-    start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    history = train(model, 4)
-    assert history[-1] < 0.5 * history[0]
-    images, labels = digits()
-    folded = Replacement().variants(model)["folded"].eval()
+    model, start, history, digits = learnt(options)
+    # 8 seeds each, AVX-512 and AVX2, worst options: 0.049 ± 0.016 of the loss, 0.877 ± 0.017 right.
+    assert history[-1] < 0.3 * history[0]
+    folded = Replacement().variants(model)["folded"]
     with torch.no_grad():
-        predicted = folded(images).argmax(1)
-        assert torch.equal(predicted, model.eval()(images).argmax(1))
-    accuracy = (predicted == labels).float().mean()
-    assert accuracy > 0.7
+        composed, made = (network.eval()(digits.held_out) for network in (model, folded))
+    torch.testing.assert_close(made, composed)
+    assert digits.accuracy(folded) > 0.7
     frozen = options.get("mix") == "random_frozen"
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, start[name]) == (frozen and "parameter_fusion" in name)

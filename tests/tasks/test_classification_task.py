@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from learning import train
+from mmengine.optim import build_optim_wrapper
 
+from methods.end_to_end import EndToEnd
 from tasks import TASKS
 from tasks.classification.task import ClassificationTask
 from tasks.errors import UserError
@@ -36,23 +38,19 @@ def test_the_label_of_an_arch_holds_its_options() -> None:
     assert ClassificationTask(arch=arch).arch == "cifar_resnet20(shortcut=B)"
 
 
-def test_a_small_network_learns_the_digits(one_thread: None) -> None:
+def learnt(seed: int = 0, epochs: int = 12) -> dict[str, Any]:
+    """The metrics on test of a small network."""
     task = ClassificationTask("digits", arch="cifar_resnet8")
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = task.build_model()
-    options = dict(task.recipe.optimizer)
-    assert options.pop("type") == "SGD"
-    optimizer = torch.optim.SGD(model.parameters(), **options)
-    wrapper = OptimWrapper(optimizer)
-    source = task.batches(task.recipe.batch_size, 0, CPU)
-    epochs = 8
-    for epoch in range(epochs):
-        model.train()
-        for number, data in enumerate(source.epoch(epoch)):
-            spent = (epoch + number / len(source)) / epochs
-            optimizer.param_groups[0]["lr"] = options["lr"] * (1 + math.cos(math.pi * spent)) / 2
-            model.train_step(data, wrapper)
-    metrics = task.evaluate(model, "test", CPU)
+    wrapper = build_optim_wrapper(model, {"optimizer": dict(task.recipe.optimizer)})
+    source = task.batches(task.recipe.batch_size, seed, CPU)
+    train(EndToEnd(), model, wrapper, source.epoch, epochs)
+    return dict(task.evaluate(model, "test", CPU))
+
+
+def test_a_small_network_learns_the_digits(one_thread: None) -> None:
+    metrics = learnt()
     assert metrics["top1"] >= 97
     assert metrics["top5"] >= metrics["top1"]
     assert 0 < metrics["nll"] < 0.2

@@ -45,13 +45,18 @@ def final(run):
     return run.model.state_dict(), curve, state
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return final(session(tmp_path_factory.mktemp("whole"), Noisy(), STEPS))
+
+
 @pytest.mark.usefixtures("every_step")
 @settings(
     max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(stop_at=st.integers(2, STEPS))
-def test_resumed_at_any_step_equals_uninterrupted(tmp_path_factory, stop_at):
-    whole, curve, _ = final(session(tmp_path_factory.mktemp("whole"), Noisy(), STEPS))
+def test_resumed_at_any_step_equals_uninterrupted(tmp_path_factory, uninterrupted, stop_at):
+    whole, curve, _ = uninterrupted
     folder = tmp_path_factory.mktemp("cut")
     with pytest.raises(Interrupted):
         session(folder, Noisy(stop_at), STEPS).run()
@@ -108,10 +113,15 @@ class TwoPhases(Noisy):
         self.results.append((yield Phase("fine_tune", changes={"optimizer": {"lr": 1e-3}})))
 
 
+@pytest.fixture(scope="module")
+def phased(tmp_path_factory):
+    return final(session(tmp_path_factory.mktemp("phased"), TwoPhases(), 60))
+
+
 @pytest.mark.usefixtures("every_step")
 @pytest.mark.parametrize("stop_at", [10, 21, 35, 41, 55])
-def test_phases_are_replayed_on_resume(tmp_path, stop_at):
-    whole, curve, state = final(session(tmp_path / "whole", TwoPhases(), 60))
+def test_phases_are_replayed_on_resume(tmp_path, phased, stop_at):
+    whole, curve, state = phased
     assert [p.name for p in state.finished] == ["warm_up", "search", "fine_tune"]
     assert [p.steps for p in state.finished] == [20, 20, 20]
     with pytest.raises(Interrupted):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -7,6 +9,7 @@ from functools import cache
 import pytest
 
 from benchmarks.claims import EXACT, Claim, read_claims
+from benchmarks.cli.verify import verify as command
 from benchmarks.meters.operations import COUNTINGS
 from benchmarks.verify.cautions import CAUTIONS, INCONSISTENT, NOT_COMPARABLE, NOT_RUN
 from benchmarks.verify.quantity import Quantity
@@ -17,8 +20,14 @@ from tasks.errors import UserError
 
 
 @cache
+def timed() -> tuple[list[Checked], float]:
+    """All claims, and the CPU time of checking them: others may be busy."""
+    began = time.process_time()
+    return verify(read_claims()), time.process_time() - began
+
+
 def checked() -> list[Checked]:
-    return verify(read_claims())
+    return timed()[0]
 
 
 def one(paper: str, **columns: str) -> Checked:
@@ -51,6 +60,15 @@ def test_every_claim_has_a_verdict_in_order() -> None:
             assert within == (each.verdict == REPRODUCED)
         if each.claim.metric in ("params", "gmacs", "mflops", "disk_size"):
             assert each.counting in {"", "templates", *COUNTINGS}
+
+
+@pytest.mark.slow
+def test_the_command_checks_all_papers_together_in_under_a_minute(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert timed()[1] < 60
+    command(as_json=True)
+    assert json.loads(capsys.readouterr().out) == [each.as_dict() for each in checked()]
 
 
 def test_every_caution_is_about_some_claim_and_says_why() -> None:

@@ -90,6 +90,15 @@ def _distances_backward(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any)
     return first.numel() * second.shape[-2] if p == 2 else 0
 
 
+def _quantised_convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
+    weight = args[1].unpack()[0]
+    return _convolution_macs(args[0], weight, out, transposed=False)
+
+
+def _quantised_linear(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
+    return out.numel() * args[0].shape[-1]
+
+
 _fused_attention_backward = _from_torch(aten._scaled_dot_product_flash_attention_backward)
 
 FORMULAS: dict[Any, Formula] = {
@@ -120,6 +129,16 @@ FORMULAS |= {
     # By name, because torchvision may not have been imported.
     "torchvision.deform_conv2d": _deform_convolution,
     "torchvision._deform_conv2d_backward": _deform_convolution_backward,
+    **{
+        f"quantized.conv{n}d{relu}": _quantised_convolution
+        for n in (1, 2, 3)
+        for relu in ("", "_relu")
+    },
+    **{
+        f"quantized.linear{relu}{dynamic}": _quantised_linear
+        for relu in ("", "_relu")
+        for dynamic in ("", "_dynamic")
+    },
 }
 """Formulas by operator packet, or by its name."""
 

@@ -90,6 +90,9 @@ unsafe_split_with_sizes empty_permuted geometric cauchy log_normal complex polar
 
 is_same_size _has_compatible_shallow_copy_type record_stream _pin_memory is_pinned sym_size
 sym_numel sym_stride sym_storage_offset stride size dim numel device is_contiguous
+quantize_per_tensor quantize_per_channel quantize_per_tensor_dynamic dequantize q_scale
+q_zero_point q_per_channel_scales q_per_channel_zero_points int_repr
+
 _assert_async _assert_tensor_metadata _is_all_true _is_any_true nms roi_align
 _roi_align_backward roi_pool ps_roi_align
 """
@@ -97,6 +100,13 @@ _roi_align_backward roi_pool ps_roi_align
 underscores are left off, so that the in-place twin is meant too."""
 
 _FREE_NAMES = frozenset(_NAMES.split())
+
+_QUANTISED = """
+add add_relu add_scalar add_scalar_relu mul mul_relu mul_scalar mul_scalar_relu cat cat_relu
+relu6 leaky_relu hardswish sigmoid batch_norm2d batch_norm2d_relu max_pool2d
+"""
+_FREE_QUANTISED = frozenset(_QUANTISED.split())
+"""Of torch.ao's quantised operations."""
 
 
 def is_free(operation: Any) -> bool:
@@ -109,5 +119,6 @@ def is_free(operation: Any) -> bool:
         or operation.is_view
         or operation.namespace in _FREE_NAMESPACES
         or (operation.namespace in ("aten", "torchvision") and name.rstrip("_") in _FREE_NAMES)
+        or (operation.namespace == "quantized" and name in _FREE_QUANTISED)
         or name.startswith(_FREE_PREFIXES)
     )

@@ -85,10 +85,10 @@ class VariantOperations:
     def depends(self) -> bool:
         """Whether the operations depend on the image, as far as they can be counted.
 
-        Where they cannot, that values of tensors are read is taken for it. A network that cannot
-        be run at all gives its reason wherever it is measured.
+        Where they cannot, the names of the operations are compared. A network that cannot be run
+        at all gives its reason wherever it is measured.
         """
-        for found in (lambda: self.probe.depends, self._reads):
+        for found in (lambda: self.probe.depends, self._other_calls):
             with suppress(Exception):
                 return found()
         return False
@@ -180,10 +180,24 @@ class VariantOperations:
     def _count(self, inputs: torch.Tensor) -> Count:
         return count_pass(self._model, inputs, run=self._task.forward)
 
-    def _reads(self) -> bool:
-        with evaluating(self._model), OperationCounter(strict=False) as counter:
-            self._task.forward(self._model, self._task.example_input(1, self._device))
-        return counter.reads
+    def _other_calls(self) -> bool:
+        """Whether some test image runs other operations, or more often, than the first."""
+        example = self._task.example_input(1, self._device)
+        if not self._called(example).reads:
+            return False
+        images = (resized(image, example) for image in self.images.evenly(PROBED[0]))
+        calls = [self._called(image).calls for image in images]
+        return any(each != calls[0] for each in calls)
+
+    def _called(self, inputs: torch.Tensor) -> OperationCounter:
+        devices = [self._device] if self._device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices=devices),
+            evaluating(self._model),
+            OperationCounter(strict=False) as counter,
+        ):
+            self._task.forward(self._model, inputs)
+        return counter
 
 
 def batch_cost(macs: Callable[[int], int]) -> BatchCost:

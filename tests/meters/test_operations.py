@@ -7,6 +7,8 @@ import torch
 import torchvision.models as zoo
 from mmengine.model import BaseModel
 from torch import nn
+from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -243,6 +245,28 @@ def test_the_counter_adds_up_and_says_where() -> None:
         torch.randn(5, 2, 3) @ torch.randn(5, 3, 4)
     assert counter.by_operation == {"aten.mm": 24, "aten.bmm": 120}
     assert counter.macs == 144
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantised_network_costs_what_it_did_before() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)
+            self.inner, self.last = nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.Linear(8, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = functional.relu(self.norm(self.stem(x)))
+            x = functional.relu(x + self.inner(x))
+            return self.last(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    network, x = Network().eval(), torch.randn(1, 3, 8, 8)
+    prepared = prepare_fx(network, get_default_qconfig_mapping("x86"), (x,))
+    prepared(x)
+    plain = count_macs(network, x)
+    assert count_macs(convert_fx(prepared), x) == plain
+    dynamic = torch.ao.quantization.quantize_dynamic(network, {nn.Linear})
+    assert count_macs(dynamic, x) == plain
 
 
 def test_mistakes_are_told() -> None:

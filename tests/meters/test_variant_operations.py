@@ -188,6 +188,25 @@ def test_a_two_stage_detector_costs_every_image_the_same(tmp_path, monkeypatch) 
     assert whole - part == pytest.approx(values(rows)["macs_executed@max"] - most)
 
 
+def test_operations_without_a_count_are_compared_by_name() -> None:
+    class Fourier(nn.Linear):
+        """Transforms bright images alone, or reads a value to no effect."""
+
+        def __init__(self, depends: bool) -> None:
+            super().__init__(64, 10)
+            self.depends = depends
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            bright = bool(x.mean() > 0)
+            x = x.flatten(1)
+            return super().forward(torch.fft.fft(x).real if bright or not self.depends else x)
+
+    for depends in (True, False):
+        found = operations(Classifier(Fourier(depends)))
+        assert "no count is known for the operation 'aten._fft" in reasons(found.rows())["macs"]
+        assert found.depends is depends
+
+
 def test_times_of_such_networks_are_of_test_images() -> None:
     task = digits()
     model = Classifier(Exits(0.0))

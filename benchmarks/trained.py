@@ -13,8 +13,8 @@ import torch
 from mmengine.model import BaseModel
 
 from benchmarks.building import Built, build_run, prepared_model
+from benchmarks.fingerprint import fingerprint
 from benchmarks.meters.session import RunMeters
-from benchmarks.planning import fingerprint
 from benchmarks.run_folder import finished_manifest
 from benchmarks.spec import RunSpec
 from benchmarks.training.session import TrainingSession

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -102,7 +102,11 @@ class Task(abc.ABC):
     headline: ClassVar[str]
     """The metric that validation selects by (higher is better)."""
     packages: ClassVar[tuple[str, ...]] = ()
-    """Distributions, besides those of every run, whose version can change a number."""
+    """Modules or distributions whose version can change a number, besides those of every run and
+    those that the task's code imports."""
+    sources: ClassVar[Sequence[str]] = ()
+    """Further modules that decide a number, written out as a tuple of dotted names: those that are
+    imported by a computed name. All else that the task's code imports is found by reading it."""
     backbone_is_part: ClassVar[bool] = False
     """Whether the model has more than its backbone: then the backbone is costed apart too."""
     dataset: str

@@ -29,8 +29,6 @@ class Conditions:
 
     Attributes:
         hardware: the device, and for a CPU the number of threads.
-        kernels: instruction sets and BLAS of a CPU, cuDNN and its flags on a GPU. They decide the
-            last bits of a quality, and the times.
         precision: ``float32`` and where TF32 stands in for it, or the type that autocast used.
         profile: ``paper``, ``short`` or ``smoke``.
         budget: ``4 epochs``.
@@ -38,16 +36,18 @@ class Conditions:
         recipe: the rest of the recipe, and the task's options, as JSON.
         software: versions of libraries and the code of tasks and harness, as JSON. It is told, and
             not refused: two commits may measure the same.
+        kernels: instruction sets and BLAS of a CPU, cuDNN and its flags on a GPU. They decide the
+            last bits of a quality, and the times.
     """
 
     hardware: str = UNKNOWN
-    kernels: str = UNKNOWN
     precision: str = UNKNOWN
     profile: str = UNKNOWN
     budget: str = UNKNOWN
     data: str = UNKNOWN
     recipe: str = UNKNOWN
     software: str = UNKNOWN
+    kernels: str = UNKNOWN
 
 
 def conditions_of(manifest: Mapping[str, Any] | None) -> Conditions:

@@ -142,6 +142,8 @@ class _Canonical:
                 value = [each for each in node.keywords if not _shown(each)]
             elif isinstance(node, ast.Raise) and isinstance(value, ast.Call):
                 value = _without_text(value)
+            elif isinstance(node, ast.JoinedStr):  # Python 3.12 puts empty texts in between
+                value = [each for each in node.values if getattr(each, "value", None) != ""]
             elif isinstance(node, ast.Assert) and name == "msg" and _is_text(node.msg):
                 continue
             if value is None or name in _NO_MEANING:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.building import Built
+from benchmarks.explain.origin import changes, named_changes
 from benchmarks.import_walk import CONTRACTS, Sources
 from benchmarks.meters.device import device_name
 from benchmarks.sources import (
@@ -60,12 +61,11 @@ def require_planned_code(built: Built, planned: Mapping[str, Any]) -> None:
         UserError: files were changed since the run was planned; says which code.
     """
     code = _code(built, *_sources(built))
-    recorded = planned["fingerprint"].get("code", code)
-    changed = [part for part in {**recorded, **code} if recorded.get(part) != code.get(part)]
+    changed = named_changes(changes({"code": planned["fingerprint"]["code"]}, {"code": code}))
     if changed:
         raise UserError(
-            f"the code of the {' and the '.join(changed)} changed after the run was planned, and "
-            "its id would be that of other code: give the same command again"
+            f"{' and '.join(changed)} changed after the run was planned, and its id would be that "
+            "of other code: give the same command again"
         )
 
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.code_identity import ClassSource, Import, read_source
-from benchmarks.plugins import METHOD_FILE, beside
-from benchmarks.versions import (
-    ABSENT,
-    STACK,
-    code_files,
-    find_module,
-    module_folders,
-    package_version,
-    stack_version,
+from benchmarks.package_files import (
+    Package,
+    absolute,
+    places,
+    project_folder,
+    whole_packages,
 )
+from benchmarks.plugins import METHOD_FILE, beside
+from benchmarks.versions import ABSENT, STACK, find_module, package_version, stack_version
 from tasks.errors import UserError, unknown_name
 from tasks.registry import Registry
 
@@ -49,59 +46,6 @@ class Sources:
     def is_shared(self, name: str) -> bool:
         """Whether a file is one of the project's that was only imported."""
         return name.partition("/")[0] in PROJECT and not name.startswith(tuple(self.own))
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package or a single module in the file system.
-
-    Attributes:
-        name: its dotted name.
-        root: its folder, or its file.
-    """
-
-    name: str
-    root: Path
-
-    @property
-    def label(self) -> str:
-        """The beginning of its files' names."""
-        return self.name.replace(".", "/")
-
-    def files(self) -> Iterator[tuple[str, Path]]:
-        """All its files by name."""
-        if self.root.is_file():
-            yield f"{self.label}{self.root.suffix}", self.root
-            return
-        for file in code_files(self.root):
-            yield f"{self.label}/{file.relative_to(self.root).as_posix()}", file
-
-    def run_by(self, module: str) -> Iterator[tuple[str, Path, str]]:
-        """Name, file and dotted name of each file that importing ``module`` runs, outermost first.
-
-        Ends where the dotted name goes on with an attribute.
-        """
-        place, dotted = self.root, self.name
-        if place.is_file():
-            yield f"{self.label}{place.suffix}", place, dotted
-            return
-        rest = module.split(".")[len(dotted.split(".")) :]
-        while True:
-            label = dotted.replace(".", "/")
-            if (place / "__init__.py").is_file():
-                yield f"{label}/__init__.py", place / "__init__.py", dotted
-            if not rest:
-                return
-            part = rest.pop(0)
-            dotted = f"{dotted}.{part}"
-            if (place / part).is_dir():
-                place = place / part
-                continue
-            for ending in (".py", *importlib.machinery.EXTENSION_SUFFIXES):
-                if (place / f"{part}{ending}").is_file():
-                    yield f"{label}/{part}{ending}", place / f"{part}{ending}", dotted
-                    break
-            return
 
 
 class Walk:
@@ -136,14 +80,14 @@ class Walk:
         Raises:
             UserError: no such name, or a module that takes part cannot be found.
         """
-        entry = next((each for each in self._registry.entries() if each.name == name), None)
-        if entry is not None:
-            module, _, attribute = entry.module.partition(":")
-            self._class(module, attribute.partition(".")[0], name)
-        elif self._file is not None and name in self._registered_in_file():
+        if self._file is not None and name in self._registered_in_file():
             self._class(METHOD_FILE + self._file.stem, "", name)
-        else:
+            return
+        entry = next((each for each in self._registry.entries() if each.name == name), None)
+        if entry is None:
             raise unknown_name(self._registry.kind, name, self._registry.names())
+        module, _, attribute = entry.module.partition(":")
+        self._class(module, attribute.partition(".")[0], name)
 
     def method_file(self) -> None:
         """Add the method file.
@@ -267,7 +211,7 @@ class Walk:
 
     def _project(self, name: str, own: bool) -> None:
         top, *rest = name.split(".")
-        root = _project_folder(top)
+        root = project_folder(top)
         if own and rest:
             self.sources.own.add(f"{top}/{rest[0]}")
             if top != "benchmarks" and (root / rest[0]).is_dir():
@@ -289,7 +233,7 @@ class Walk:
         if version is not None:
             self.sources.packages[top] = version
             return True
-        for package in _packages(name, roots):
+        for package in whole_packages(name, roots):
             self._add_whole(package)
         return True
 
@@ -304,11 +248,11 @@ class Walk:
     def _roots(self, top: str) -> list[Path]:
         """The folders or the file of a top-level module."""
         if top in PROJECT:
-            return [_project_folder(top)]
+            return [project_folder(top)]
         spec = find_module(top)
         near = beside(self._file, top) if self._file is not None else None
-        if spec is not None and (near is None or near in _places(spec)):
-            return [path for path in _places(spec) if path.exists()]
+        if spec is not None and (near is None or near in places(spec)):
+            return [path for path in places(spec) if path.exists()]
         return [near] if near is not None else []
 
     def _follow(self, label: str, file: Path, module: str, package: bool) -> None:
@@ -331,46 +275,3 @@ class Walk:
         if source.dynamic and label not in FOLLOWED_BY_NAME and home.partition(".")[0] in PROJECT:
             if "." in home:
                 self._add_whole(Package(home, file.parent))
-
-
-def absolute(each: Import, module: str, package: bool) -> str:
-    """The dotted name of the module that an import names.
-
-    Args:
-        each: the import.
-        module: dotted name of the importing module.
-        package: whether that is a package, which relative names start from.
-    """
-    if not each.level:
-        return each.module
-    parts = module.split(".")
-    kept = parts[: len(parts) - each.level + package]
-    return ".".join(filter(None, [*kept, each.module]))
-
-
-def _packages(name: str, roots: Iterable[Path]) -> Iterator[Package]:
-    """What counts whole for a module: its top-level package, or the first below a namespace."""
-    for root in roots:
-        place, dotted = root, name.partition(".")[0]
-        for part in name.split(".")[1:]:
-            if place.is_file() or (place / "__init__.py").is_file():
-                break
-            inner = (place / part, place / f"{part}.py")
-            found = next((path for path in inner if path.exists()), None)
-            if found is None:
-                break
-            place, dotted = found, f"{dotted}.{part}"
-        if place.is_file() or (place / "__init__.py").is_file():
-            yield Package(dotted, place)
-
-
-def _places(spec: importlib.machinery.ModuleSpec) -> list[Path]:
-    return [Path(path).resolve() for path in module_folders(spec) or [Path(str(spec.origin))]]
-
-
-@lru_cache(maxsize=8)
-def _project_folder(name: str) -> Path:
-    """The folder of a package of the project that this process runs."""
-    spec = find_module(name)
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    return Path(loaded or str(spec.origin if spec else name)).resolve().parent

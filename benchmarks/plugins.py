@@ -16,6 +16,10 @@ METHOD_FILE = "depthbench_method_file_"
 _OURS = ("benchmarks", "methods", "tasks")
 
 
+class HiddenModuleError(UserError):
+    """A module beside a method file has the name of another one, which is found first."""
+
+
 def import_method_file(path: str | Path) -> None:
     """Run a Python file, so that its ``@METHODS.register`` decorators take effect.
 
@@ -36,16 +40,20 @@ def import_method_file(path: str | Path) -> None:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file: its name must end in .py")
+    search = list(sys.path)
     if str(file.parent) not in map(_folder, sys.path):
         sys.path.append(str(file.parent))
-    _check_names(file, file, set())
     module = importlib.util.module_from_spec(spec)
     # Registered first: dataclasses and pickling look their module up by name.
     sys.modules[name] = module
     try:
+        _check_names(file, file, set())
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
+        sys.path[:] = search
+        if isinstance(error, HiddenModuleError):
+            raise
         raise UserError(
             f"the method file {path} cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -64,14 +72,14 @@ def beside(file: Path, name: str) -> Path | None:
 def _check_names(file: Path, importing: Path, seen: set[Path]) -> None:
     """Refuse modules beside a method file that another module of their name would replace."""
     seen.add(importing)
-    for each in read_source(importing).imports:
+    for each in sorted(read_source(importing).imports):
         name = each.module.partition(".")[0]
         near = beside(file, name) if name and not each.level and name not in _OURS else None
         if near is None:
             continue
         used = _used(name)
         if used is not None and near not in used.parents and used != near:
-            raise UserError(
+            raise HiddenModuleError(
                 f"{importing} imports '{name}', which is {used} and not {near}: "
                 "give the module beside the method file another name"
             )

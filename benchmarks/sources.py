@@ -37,6 +37,7 @@ NOT_DECIDING = {
     "import_walk": "names runs",
     "launch": "starts processes, and hands them what was planned",
     "manifest": "is recorded beside the numbers",
+    "package_files": "names runs",
     "plugins": "imports a method file, which counts itself",
     "report": "reads numbers that are there",
     "rows": "writes rows as text",

@@ -104,7 +104,7 @@ class Task(abc.ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     """Modules or distributions whose version can change a number, besides those of every run and
     those that the task's code imports."""
-    sources: ClassVar[Sequence[str]] = ()
+    sources: Sequence[str] = ()
     """Further modules that decide a number, written out as a tuple of dotted names: those that are
     imported by a computed name. All else that the task's code imports is found by reading it."""
     backbone_is_part: ClassVar[bool] = False

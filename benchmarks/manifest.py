@@ -69,7 +69,7 @@ def kernels_of(device: Mapping[str, Any]) -> dict[str, str]:
     sets, tf32 = device.get("instruction_set"), device.get("tf32")
     sets = sets if isinstance(sets, Mapping) else {}
     tf32 = tf32 if isinstance(tf32, Mapping) else {"matmul": tf32}
-    facts = {"float32 matmul precision": device.get("float32_matmul_precision")}
+    facts: dict[str, Any] = {}
     if device.get("type") == "cpu":
         facts |= {
             "torch": sets.get("torch"),
@@ -87,6 +87,7 @@ def kernels_of(device: Mapping[str, Any]) -> dict[str, str]:
             "TF32 of matrix products": tf32.get("matmul"),
             "TF32 of convolutions": tf32.get("convolutions"),
         }
+    facts["float32 matmul precision"] = device.get("float32_matmul_precision")
     return {name: str(value) for name, value in facts.items() if value is not None}
 
 

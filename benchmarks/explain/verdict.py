@@ -69,7 +69,7 @@ def verdict(
 def verdict_lines(told: Mapping[str, Any]) -> list[str]:
     """The verdict as lines: counts, differences, ratios, and the sentence last."""
     lines = [
-        f"computed with other kernels: {change['told']}"
+        f"other kernels: {change['told']}"
         for change in told["changed"]
         if change["kind"] == KERNELS
     ]
@@ -131,9 +131,7 @@ def _sentence(
     unequal = [each for each in compared if each.kind != MEASURED and not each.equal]
     if not unequal:
         return f"The run and its repetition agree bit by bit{because}."
-    text = (
-        f"The run and its repetition agree within {within}{because}: the same bits are not to be "
-    )
+    text = f"The run and its repetition agree within {within}{because}: equal bits are not expected"
     farthest = max(unequal, key=_share_of_allowed)
     if not _share_of_allowed(farthest):
         return f"{text}."

@@ -112,7 +112,10 @@ def test_within_the_spread_another_instruction_set_agrees_and_it_is_said(results
         "within what the std over 3 seeds and the number of images (143 val, 364 test) allow"
         in (found["sentence"])
     )
-    assert "the farthest is top1 (test, full)" in found["sentence"]
+    assert (
+        ": equal bits are not expected, and the farthest is top1 (test, full): "
+        in (found["sentence"])
+    )
     assert [each["told"] for each in found["changed"]] == [
         "torch AVX2 -> AVX512",
         "MKL AVX2 -> AVX512",

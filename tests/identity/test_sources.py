@@ -55,10 +55,18 @@ def test_detection_and_classification_do_not_decide_each_other() -> None:
     assert not any(
         name.startswith(("tasks/detection", "tasks/openmmlab")) for name in classification
     )
-    # What is imported by a computed name counts with its folder.
     assert {"tasks/openmmlab/ops/nms.py", "tasks/detection/coco.py"} <= detection
     assert "tasks/classification/models/wide_resnet.py" not in detection
     assert not any(name.startswith("tasks/segmentation") for name in detection)
+
+
+def test_a_computed_import_in_the_project_brings_its_folder() -> None:
+    walk = Walk(TASKS)
+    walk.module("tasks.openmmlab.ops.missing")
+    assert {"tasks/openmmlab/ops/finder.py", "tasks/openmmlab/ops/nms.py"} <= set(
+        walk.sources.files
+    )
+    assert "tasks/openmmlab/task.py" not in walk.sources.files
 
 
 def test_every_file_that_a_run_imports_counts_or_is_left_out_for_a_reason() -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.spec import RunSpec
-from tasks.errors import UserError
 
-_NAMES_ONLY = ("suite", "label", "method_file")
-"""Fields of a spec that name things; what a method file holds counts, not where it lies."""
+NAMES_ONLY = ("suite", "label", "method_file")
+"""Fields of a spec that name things. What a method file holds is in the fingerprint."""
 
 
 def run_id(spec: RunSpec, fingerprint: Mapping[str, Any], dataset: str = "") -> str:
@@ -25,9 +22,6 @@ def run_id(spec: RunSpec, fingerprint: Mapping[str, Any], dataset: str = "") -> 
         fingerprint: code hashes, checksums of the data, versions, the kind of device: whatever
             else decides the numbers. It must be JSON.
         dataset: shown in front; the task's option ``dataset``, or its name, by default.
-
-    Raises:
-        UserError: the spec's method file cannot be read.
     """
     digest = spec_digest(spec.to_dict(), fingerprint)
     dataset = dataset or str(spec.task_options.get("dataset", spec.task))
@@ -40,15 +34,9 @@ def spec_digest(spec: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> str:
     Args:
         spec: a run's specification as a mapping, in full.
         fingerprint: as for :func:`run_id`.
-
-    Raises:
-        UserError: the spec's method file cannot be read.
     """
-    told = {k: v for k, v in spec.items() if k not in _NAMES_ONLY}
-    if spec.get("method_file"):
-        told["method_file"] = code_fingerprint([Path(spec["method_file"])])
     canonical = json.dumps(
-        {"spec": told, "fingerprint": fingerprint},
+        {"spec": deciding(spec), "fingerprint": fingerprint},
         sort_keys=True,
         separators=(",", ":"),
         allow_nan=False,
@@ -56,39 +44,9 @@ def spec_digest(spec: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]
 
 
-def code_fingerprint(sources: Iterable[str | Path]) -> str:
-    """SHA-256 of Python source, without importing any of it.
-
-    Args:
-        sources: dotted names of modules or packages (all files below count), or paths of files or
-            folders. Where a checkout lies does not matter, nor does the order.
-
-    Raises:
-        UserError: a source is not there.
-    """
-    digests: set[str] = set()
-    for source in sources:
-        root = source if isinstance(source, Path) else _module_path(source)
-        if not root.exists():
-            raise UserError(f"cannot read the source code of {source}: there is no {root}")
-        files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
-        for file in files:
-            name = file.relative_to(root).as_posix() if root.is_dir() else ""
-            outer = source.name if isinstance(source, Path) else source
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digests.add(f"{outer}:{name}:{content}")
-    return hashlib.sha256("\n".join(sorted(digests)).encode("utf-8")).hexdigest()
-
-
-def _module_path(name: str) -> Path:
-    """The file or folder of a module; only its outermost package is looked up, none imported."""
-    package, *rest = name.split(".")
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        raise UserError(f"cannot read the source code of {name}: there is no package '{package}'")
-    origin = Path(spec.origin)
-    root = (origin.parent if origin.name == "__init__.py" else origin).joinpath(*rest)
-    return root if root.is_dir() or not rest else root.with_suffix(".py")
+def deciding(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a specification that can change a number."""
+    return {key: value for key, value in spec.items() if key not in NAMES_ONLY}
 
 
 def _slug(text: str) -> str:

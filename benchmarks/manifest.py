@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import distributions
 from pathlib import Path
@@ -50,6 +51,44 @@ def environment() -> dict[str, Any]:
         "git": git_state(Path(str(benchmarks.__file__)).parent),
         "depthbench": benchmarks.__version__,
     }
+
+
+PRECISION = ("TF32 of matrix products", "TF32 of convolutions", "float32 matmul precision")
+"""Those of :func:`kernels_of` that decide how many digits a product has."""
+
+
+def kernels_of(device: Mapping[str, Any]) -> dict[str, str]:
+    """What a run was computed with, by what computes; facts that its manifest lacks are absent.
+
+    Two runs of one id whose kernels differ need not agree bit by bit.
+
+    Args:
+        device: the manifest's section ``device``, of
+            :func:`benchmarks.meters.device.describe_device`.
+    """
+    sets, tf32 = device.get("instruction_set"), device.get("tf32")
+    sets = sets if isinstance(sets, Mapping) else {}
+    tf32 = tf32 if isinstance(tf32, Mapping) else {"matmul": tf32}
+    facts: dict[str, Any] = {}
+    if device.get("type") == "cpu":
+        facts |= {
+            "torch": sets.get("torch"),
+            "oneDNN": sets.get("onednn"),
+            "MKL": sets.get("mkl"),
+            "BLAS": device.get("blas"),
+        }
+    else:
+        facts |= {
+            "CUDA": device.get("cuda"),
+            "cuDNN": device.get("cudnn"),
+            "cuDNN benchmark": device.get("cudnn_benchmark"),
+            "cuDNN deterministic": device.get("cudnn_deterministic"),
+            "deterministic algorithms": device.get("deterministic_algorithms"),
+            "TF32 of matrix products": tf32.get("matmul"),
+            "TF32 of convolutions": tf32.get("convolutions"),
+        }
+    facts["float32 matmul precision"] = device.get("float32_matmul_precision")
+    return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 class Segments:

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Callable, Container, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import torch
-
-import benchmarks
-import methods
-import tasks
 from benchmarks.building import Built, build_run
-from benchmarks.identity import code_fingerprint, run_id
-from benchmarks.meters.device import describe_device
+from benchmarks.fingerprint import fingerprint
+from benchmarks.identity import run_id
 from benchmarks.spec import RunSpec
 from benchmarks.trial import Trial, try_run
 from tasks.base import BatchSource
 from tasks.errors import UserError
-
-DECIDING_PACKAGES = ("torch", "torchvision", "mmengine", "numpy")
-# What measures and trains; the command line and the tables cannot change a number.
-DECIDING_CODE = (
-    "budget.py",
-    "building.py",
-    "costing.py",
-    "evaluation.py",
-    "recipe.py",
-    "records.py",
-    "run.py",
-    "spent_rows.py",
-    "target.py",
-    "training",
-    "meters",
-)
 
 
 def plan_runs(
@@ -117,43 +92,3 @@ def total_batches(built: Built, batches_per_epoch: int, updates: float = 1.0) ->
     recipe = built.recipe
     images = min(recipe.batch_size, built.task.train_samples())
     return built.spec.budget.total_batches(batches_per_epoch, images, recipe.accumulate / updates)
-
-
-def fingerprint(built: Built) -> dict[str, Any]:
-    """Everything besides the specification that can change a number of this run."""
-    here = Path(str(benchmarks.__file__)).parent
-    return {
-        "code": {
-            "method": code_fingerprint(method_sources(type(built.method))),
-            "tasks": code_fingerprint([Path(str(tasks.__file__)).parent]),
-            "harness": code_fingerprint([here / name for name in DECIDING_CODE]),
-        },
-        "data": built.task.fingerprint(),
-        "versions": {
-            "python": platform.python_version(),
-            **package_versions((*DECIDING_PACKAGES, *built.task.packages)),
-        },
-        "device": describe_device(built.device)["name"],
-        "threads": torch.get_num_threads(),
-    }
-
-
-def method_sources(kind: type) -> list[Path]:
-    """A method's own file or folder, and what all methods share: not the other methods."""
-    folder = Path(str(methods.__file__)).parent
-    own = Path(str(sys.modules[kind.__module__].__file__))
-    if folder in own.parents:
-        own = folder / own.relative_to(folder).parts[0]
-    shared = [p for p in folder.glob("*.py") if "@METHODS.register(" not in p.read_text("utf-8")]
-    return [own, folder / "blocks", *shared]
-
-
-def package_versions(names: Sequence[str] = DECIDING_PACKAGES) -> dict[str, str]:
-    """Installed versions by distribution name; absent ones are left out."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

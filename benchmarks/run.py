@@ -16,9 +16,11 @@ from benchmarks.building import build_run, prepared_model
 from benchmarks.costing import variant_costs
 from benchmarks.evaluation import Rows, add_analysis, evaluate
 from benchmarks.files import write_json_atomic, write_text_atomic
+from benchmarks.fingerprint import require_planned_code
 from benchmarks.manifest import Segments, environment, now
 from benchmarks.meters.device import describe_device
 from benchmarks.meters.guard import guarded
+from benchmarks.meters.kernels import kernel_facts
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.spec import RunSpec
@@ -50,6 +52,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     built = build_run(RunSpec.from_dict(planned["spec"]))
+    require_planned_code(built, planned)
     segments = Segments((read_manifest(folder) or {}).get("segments", []))
     manifest: dict[str, Any] = {
         "run_id": planned["run_id"],
@@ -100,6 +103,8 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     problem = add_analysis(built, networks, table)
     write_text_atomic(folder / "curve.csv", curve_csv(state.curve))
     segments.close()
+    # Once more: flags such as cuDNN's are set while training begins.
+    manifest["device"] |= kernel_facts(built.device)
     manifest.update(
         phases=[
             {"name": p.name, "steps": p.steps, "samples": p.samples, "updates": p.updates}

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.files import disk_errors, read_json, write_json_atomic, write_text_atomic
-from benchmarks.identity import code_fingerprint, run_id
 from benchmarks.records import FAILED, Row
 from benchmarks.rows import format_rows, parse_rows
 from tasks.errors import UserError
@@ -33,10 +32,8 @@ __all__ = [
     "Plan",
     "PlannedRun",
     "Store",
-    "code_fingerprint",
     "read_manifest",
     "read_rows",
-    "run_id",
     "write_failed_run",
     "write_finished_run",
     "write_json_atomic",

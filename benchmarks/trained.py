@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,8 +12,9 @@ import torch
 from mmengine.model import BaseModel
 
 from benchmarks.building import Built, build_run, prepared_model
+from benchmarks.explain.origin import CODE, DATA, as_recorded, changes, named_changes
+from benchmarks.fingerprint import fingerprint
 from benchmarks.meters.session import RunMeters
-from benchmarks.planning import fingerprint
 from benchmarks.run_folder import finished_manifest
 from benchmarks.spec import RunSpec
 from benchmarks.training.session import TrainingSession
@@ -47,7 +47,12 @@ def trained_model(
     check_checkpoint(folder, manifest)
     spec = RunSpec.from_dict(manifest["spec"])
     built = build_run(spec if device is None else replace(spec, device=device))
-    differing = differences(manifest.get("fingerprint", {}), fingerprint(built))
+    now = as_recorded(fingerprint(built))
+    differing = [
+        change
+        for change in changes(manifest.get("fingerprint", {}), now)
+        if change.kind in (CODE, DATA)
+    ]
     try:
         model = prepared_model(built, note=lambda text: None)
         _replay(built, model, folder, manifest)
@@ -59,7 +64,7 @@ def trained_model(
             f"{_origin(manifest)} ({told[:200]})"
         ) from error
     if differing:
-        note(f"since {folder.name} was trained, {_listed(differing)} changed")
+        note(f"since {folder.name} was trained, {_listed(named_changes(differing))} changed")
     return built, model
 
 
@@ -80,19 +85,6 @@ def check_checkpoint(folder: Path, manifest: Mapping[str, Any]) -> None:
     recorded = [(phase["name"], phase["steps"]) for phase in manifest["phases"]]
     if not saved.get("phase_done") or finished != recorded:
         raise UserError(f"{path} is not of the end of the run's training: {again}")
-
-
-def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In words, which code and data of two fingerprints differ."""
-    found = [
-        f"the code of the {part}"
-        for part, digest in now["code"].items()
-        if recorded.get("code", {}).get(part) != digest
-    ]
-    # A manifest has been JSON: tuples came back as lists.
-    if recorded.get("data") != json.loads(json.dumps(now["data"])):
-        found.append("what the task reads")
-    return found
 
 
 def _replay(built: Built, model: BaseModel, folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -94,6 +94,12 @@ class Method(abc.ABC):
     """Units of the metrics that :meth:`analyse` adds, by name (``{"gates_open": "%"}``)."""
     changes_nothing: ClassVar[bool] = False
     """True for a baseline that leaves the model as it is: silences the no-effect warning."""
+    sources: ClassVar[Sequence[str]] = ()
+    """Further modules that decide a number, written out as a tuple of dotted names.
+
+    The id of a run covers what can be found by reading imports: the package of the class and of
+    its bases, what they import, and registered methods that they name. A module that is imported
+    by a computed name is not found, and is named here; its whole package counts."""
 
     def setup(self, task: TaskView) -> None:  # noqa: B027 - optional on purpose
         """Meet the task before ``prepare``: for methods that build further models.

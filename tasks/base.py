@@ -145,7 +145,11 @@ class Task(abc.ABC):
     headline: ClassVar[str]
     """The metric that validation selects by (higher is better)."""
     packages: ClassVar[tuple[str, ...]] = ()
-    """Distributions, besides those of every run, whose version can change a number."""
+    """Modules or distributions whose version can change a number, besides those of every run and
+    those that the task's code imports."""
+    sources: Sequence[str] = ()
+    """Further modules that decide a number, written out as a tuple of dotted names: those that are
+    imported by a computed name. All else that the task's code imports is found by reading it."""
     backbone_is_part: ClassVar[bool] = False
     """Whether the model has more than its backbone: then the backbone is costed apart too."""
     dataset: str

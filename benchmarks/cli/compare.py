@@ -51,8 +51,9 @@ def compare(
 
     Every network of every method is compared with the baseline on the same task, data set and
     architecture: n, means, the paired difference (the ratio, of costs) with its 95 % interval, p,
-    and what the seeds show. Runs on other hardware, in another precision, under another profile,
-    budget, recipe or data, or with other seeds are refused unless --allow names that.
+    and what the seeds show. Runs on other hardware, with other kernels (instruction sets, BLAS,
+    cuDNN), in another precision, under another profile, budget, recipe or data, or with other seeds
+    are refused unless --allow names that.
 
     Example: depthbench compare results/quickstart --metric top1 --tolerance top1=1
     """

@@ -13,7 +13,15 @@ from rich.console import Console
 
 from benchmarks.cli.run import INTERRUPTED, display
 from benchmarks.explain.agreement import compare_runs
-from benchmarks.explain.origin import Change, changes, id_holds, repeats_exactly
+from benchmarks.explain.origin import (
+    Change,
+    as_recorded,
+    changes,
+    id_holds,
+    kernel_changes,
+    repeats_exactly,
+)
+from benchmarks.explain.spread import allowances, other_seeds
 from benchmarks.explain.subject import Point, read_curve
 from benchmarks.explain.verdict import DIFFER, verdict, verdict_lines
 from benchmarks.launch.local import ForkServer
@@ -26,6 +34,8 @@ from benchmarks.store import FINISHED, Plan, PlannedRun, Store, read_rows
 from tasks.errors import UserError
 
 DEFAULT = Path("results") / "reruns"
+TOLERANCE = 1.0
+"""Points that metrics in % may differ by where neither seeds nor images are known."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +64,13 @@ def rerun(
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N, in place of the run's.")
     ] = None,
     tolerance: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
-            help="Points that metrics in % may differ by where code, versions or device changed.",
+            help="Points that metrics in % may differ by where code, versions, device or kernels "
+            "changed; default what the std over seeds and the number of images allow.",
         ),
-    ] = 1.0,
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
@@ -67,8 +78,9 @@ def rerun(
     """Repeat a finished run in a new folder and compare the two, number by number.
 
     Parameters and operations must be equal; accuracy must be equal bit by bit where code, data,
-    versions and device are those of the run; time, energy and memory are shown as ratios. Exits
-    with 0 if the runs agree, 1 if they differ, 2 if the run cannot be repeated.
+    versions, device and instruction sets are those of the run, and within noise elsewhere; time,
+    energy and memory are shown as ratios. Exits with 0 if the runs agree, 1 if they differ, 2 if
+    the run cannot be repeated.
 
     Example: depthbench rerun results/published/quickstart/digits-end_to_end-s0
     """
@@ -123,8 +135,7 @@ def read_original(told: str) -> Original:
 
 def planned_print(job: Job) -> dict[str, Any]:
     """The fingerprint of the repetition, in the types that a manifest gives back."""
-    now: dict[str, Any] = json.loads(json.dumps(job.planned["fingerprint"], default=str))
-    return now
+    return as_recorded(job.planned["fingerprint"])
 
 
 def place(original: Original, job: Job, out: Path | None) -> Store:
@@ -188,16 +199,47 @@ def carry_out(
         raise UserError(f"the repetition failed: {outcome.reason}; its log is {outcome.log}")
 
 
-def judge(original: Original, folder: Path, changed: list[Change], points: float) -> dict[str, Any]:
-    """Compare the run with its finished repetition."""
+def judge(
+    original: Original, folder: Path, changed: list[Change], points: float | None
+) -> dict[str, Any]:
+    """Compare the run with its finished repetition.
+
+    Args:
+        original: the run.
+        folder: of the repetition.
+        changed: what its fingerprint has that the run's has not.
+        points: the tolerance of metrics in %; None for what seeds and images allow.
+    """
     manifest = finished_manifest(folder)
     repeated = read_rows(folder / "rows.csv", manifest["rows_sha256"])
+    changed = [*changed, *_kernel_changes(original.manifest, manifest)]
     exactly = not changed and repeats_exactly(original.manifest) and repeats_exactly(manifest)
+    seeds = other_seeds(original.folder, original.manifest)
+    allowed = allowances(original.rows, original.manifest, seeds)
+    own = not exactly and points is None and bool(allowed.points)
     compared = compare_runs(
         (original.rows, original.curve),
         (repeated, read_curve(folder / "curve.csv") or []),
         exactly,
-        points,
+        TOLERANCE if points is None else points,
         watched=bool({"seconds", "joules"} & set(original.manifest["spec"].get("budget") or {})),
+        allowed=allowed.points if own else None,
     )
-    return verdict(compared, changed, original.doubts, exactly, points)
+    return verdict(
+        compared,
+        changed,
+        original.doubts,
+        exactly,
+        TOLERANCE if points is None else points,
+        str(allowed) if own else "",
+    )
+
+
+def _kernel_changes(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Change]:
+    """Other kernels, on devices of one kind: a GPU has none of a processor's."""
+    devices = [
+        each["device"] if isinstance(each.get("device"), dict) else {} for each in (one, other)
+    ]
+    if devices[0].get("type") != devices[1].get("type"):
+        return []
+    return kernel_changes(*devices)

@@ -9,15 +9,21 @@ from functools import lru_cache
 from typing import Any
 
 from benchmarks.budget import Budget
+from benchmarks.manifest import PRECISION, kernels_of
 from benchmarks.records import FAILED
 from benchmarks.report.load import Run
 from tasks.errors import UserError, unknown_name
 
 UNKNOWN = "unknown"
-MIXABLE = ("hardware", "precision", "profile", "budget", "data", "recipe", "seeds", "busy")
+MIXABLE = (
+    *("hardware", "kernels", "precision", "profile", "budget", "data", "recipe", "seeds"),
+    "busy",
+)
 """What ``--allow`` takes: differences that are refused otherwise; ``busy`` judges values that were
 measured while others held the cores."""
 
+_RECORDED_LATER = ("kernels", "precision")
+"""Conditions that manifests did not always hold: runs that lack them are not refused, but told."""
 _PLACES_SHOWN = 3
 
 
@@ -27,13 +33,15 @@ class Conditions:
 
     Attributes:
         hardware: the device, and for a CPU the number of threads.
-        precision: ``float32``, or the type that autocast used.
+        precision: ``float32`` and where TF32 stands in for it, or the type that autocast used.
         profile: ``paper``, ``short`` or ``smoke``.
         budget: ``4 epochs``.
         data: digits of a hash of the checksums of all splits.
         recipe: the rest of the recipe, and the task's options, as JSON.
         software: versions of libraries and the code of tasks and harness, as JSON. It is told, and
             not refused: two commits may measure the same.
+        kernels: instruction sets and BLAS of a CPU, cuDNN and its flags on a GPU. They decide the
+            last bits of a quality, and the times.
     """
 
     hardware: str = UNKNOWN
@@ -43,6 +51,7 @@ class Conditions:
     data: str = UNKNOWN
     recipe: str = UNKNOWN
     software: str = UNKNOWN
+    kernels: str = UNKNOWN
 
 
 def conditions_of(manifest: Mapping[str, Any] | None) -> Conditions:
@@ -53,10 +62,11 @@ def conditions_of(manifest: Mapping[str, Any] | None) -> Conditions:
     data = _mapping(fingerprint, "data")
     training = {key: value for key, value in recipe.items() if key != "amp"}
     options = {k: v for k, v in _mapping(spec, "task_options").items() if k != "data_root"}
-    code = {k: v for k, v in _mapping(fingerprint, "code").items() if k != "method"}
+    code = {k: v for k, v in _mapping(fingerprint, "code").items() if not k.startswith("method")}
     budget = _canonical(_mapping(spec, "budget"))
     return Conditions(
         hardware=_hardware(device),
+        kernels=_kernels(device),
         precision=_precision(recipe, device) if recipe else UNKNOWN,
         profile=str(spec.get("profile", UNKNOWN)),
         budget=_budget(budget) if budget else UNKNOWN,
@@ -119,8 +129,10 @@ def require_alike(runs: Sequence[Placed], allowed: Collection[str] = ()) -> list
     notes += [f"{kind} differs: {_told(kind, places)}" for kind, places in differing.items()]
     for setting, of_setting in settings.items():
         finished = [placed for placed in of_setting if not placed.failed]
-        kinds = ("hardware", "precision", "budget", "data", "recipe")
+        kinds = ("hardware", "kernels", "precision", "budget", "data", "recipe")
         differing = _differing(finished, kinds) | _differing_seeds(of_setting)
+        if "hardware" in differing:
+            differing.pop("kernels", None)  # another device has others
         where = f"the runs of {', '.join(filter(None, setting[1:]))}"
         _refuse(where, {k: v for k, v in differing.items() if k not in allowed})
         notes += [
@@ -133,6 +145,7 @@ def require_alike(runs: Sequence[Placed], allowed: Collection[str] = ()) -> list
                 f"{where} were made with different versions of depthbench or its libraries "
                 f"({', '.join(folders)})"
             )
+        notes += _not_recorded(where, finished)
     bare = sorted({placed.folder for placed in runs if placed.run.manifest is None})
     if bare:
         notes.append(
@@ -168,9 +181,24 @@ def _several(
         places: dict[str, list[Placed]] = {}
         for placed in runs:
             places.setdefault(tell(placed), []).append(placed)
+        if kind in _RECORDED_LATER:
+            places.pop(UNKNOWN, None)
         if len(places) > 1:
             found[kind] = places
     return found
+
+
+def _not_recorded(where: str, runs: Sequence[Placed]) -> list[str]:
+    """What some runs recorded and others did not, so that nobody knows whether it differs."""
+    notes = []
+    for kind in _RECORDED_LATER:
+        known = {getattr(placed.conditions, kind) for placed in runs} - {UNKNOWN}
+        lacking = {p.folder for p in runs if getattr(p.conditions, kind) == UNKNOWN}
+        if known and lacking:
+            notes.append(
+                f"{where} may differ in {kind}: it is unknown in {', '.join(sorted(lacking))}"
+            )
+    return notes
 
 
 def _getter(kind: str) -> Callable[[Placed], str]:
@@ -234,10 +262,22 @@ def _hardware(device: Mapping[str, Any]) -> str:
     return f"{name}, {threads} thread{'s' * (threads != 1)}"
 
 
+def _kernels(device: Mapping[str, Any]) -> str:
+    facts = kernels_of(device)
+    told = [f"{name} {value}" for name, value in facts.items() if name not in PRECISION]
+    return ", ".join(told) or UNKNOWN
+
+
 def _precision(recipe: Mapping[str, Any], device: Mapping[str, Any]) -> str:
     if recipe.get("amp"):
         return f"amp {recipe['amp']}"
-    return "float32 with TF32" if device.get("tf32") else "float32"
+    facts = kernels_of(device)
+    if device.get("type") != "cpu" and PRECISION[1] not in facts:
+        return UNKNOWN  # on by default, and once not recorded
+    matmul = facts.get(PRECISION[2], "highest")
+    tf32 = [name for name in PRECISION[:2] if facts.get(name) == "True"]
+    limits = [*tf32, *([f"{matmul} matmul precision"] if matmul != "highest" else [])]
+    return f"float32 with {' and '.join(limits)}" if limits else "float32"
 
 
 def _canonical(values: Any) -> str:

@@ -1,8 +1,8 @@
 """Whether a run and its repetition have the same numbers.
 
 Three kinds of numbers: what is counted must be equal wherever it is counted; what follows from
-the seed must be equal bit by bit where the same code, data, versions and device computed it; what
-a clock, a meter or the system measured is compared as a ratio, for information.
+the seed must be equal bit by bit where the same code, data, versions, device and kernels computed
+it; what a clock, a meter or the system measured is compared as a ratio, for information.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.explain.spread import Key
 from benchmarks.explain.subject import Point
 from benchmarks.records import OK, Row
 
@@ -43,6 +44,7 @@ class Compared:
         after: of the repetition.
         only: ``before`` or ``after`` where the other has no such row; else empty.
         agrees: whether it is what was asked for; of a measured one, whether it is as usual.
+        allowed: the difference that was allowed, in the unit; None where that is no question.
     """
 
     metric: str
@@ -54,6 +56,7 @@ class Compared:
     after: float | None
     only: str
     agrees: bool
+    allowed: float | None = None
 
     @property
     def equal(self) -> bool:
@@ -81,15 +84,18 @@ def compare_runs(
     exactly: bool,
     points: float,
     watched: bool = False,
+    allowed: Mapping[Key, float] | None = None,
 ) -> list[Compared]:
     """Every number of a run beside that of its repetition.
 
     Args:
         before: rows and curve of the run.
         after: those of the repetition.
-        exactly: whether code, data, versions and device are the same and repeat bit by bit.
+        exactly: whether code, data, versions, device and kernels are the same and repeat bit by
+            bit.
         points: by how much metrics in % may differ where they do not.
         watched: whether a clock or a meter ended training, so that steps follow from no seed.
+        allowed: the same by metric, phase and variant, in place of ``points``.
     """
     first, second = _by_key(before[0]), _by_key(after[0])
     found = []
@@ -99,8 +105,12 @@ def compare_runs(
         kind = kind_of(row, watched)
         values = _value(first.get(key)), _value(second.get(key))
         only = "before" if key not in second else "after" if key not in first else ""
-        agrees = _agrees(kind, row.unit, values, only, exactly, points)
-        found.append(Compared(metric, phase, variant, row.unit, kind, *values, only, agrees))
+        judged = kind == SEEDED and row.unit == "%" and not exactly
+        within = (allowed or {}).get(key, points) if judged else None
+        agrees = _agrees(kind, row.unit, values, only, exactly, within)
+        found.append(
+            Compared(metric, phase, variant, row.unit, kind, *values, only, agrees, within)
+        )
     return found + _curves(before[1], after[1], exactly)
 
 
@@ -129,7 +139,7 @@ def _agrees(
     values: tuple[float | None, float | None],
     only: str,
     exactly: bool,
-    points: float,
+    within: float | None,
 ) -> bool:
     before, after = values
     if kind == MEASURED:
@@ -145,7 +155,7 @@ def _agrees(
     if kind == COUNTED or exactly or before is None or after is None:
         return False
     # Without bit by bit equality only shares of a test set are bounded by a stated tolerance.
-    return unit != "%" or abs(after - before) <= points
+    return within is None or abs(after - before) <= within
 
 
 def _curves(before: Sequence[Point], after: Sequence[Point], exactly: bool) -> list[Compared]:
@@ -171,7 +181,7 @@ def _curves(before: Sequence[Point], after: Sequence[Point], exactly: bool) -> l
     return found
 
 
-def _by_key(rows: Iterable[Row]) -> Mapping[tuple[str, str, str], Row]:
+def _by_key(rows: Iterable[Row]) -> Mapping[Key, Row]:
     return {(row.metric, row.phase, row.variant): row for row in rows}
 
 

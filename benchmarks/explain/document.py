@@ -12,6 +12,7 @@ from benchmarks.explain.origin import id_holds, repeats_exactly
 from benchmarks.explain.progress import segments, standing, unavailable, warnings
 from benchmarks.explain.subject import Subject
 from benchmarks.explain.time_balance import time_balances
+from benchmarks.manifest import kernels_of
 from benchmarks.records import OK, metric_info
 from tasks.errors import UserError
 
@@ -128,6 +129,9 @@ def repeat(run: Subject) -> dict[str, Any]:
     if device:
         on_cpu = run.part("device").get("type") == "cpu"
         needs.append(f"{device}, {threads} thread{'s' * (threads != 1)}" if on_cpu else str(device))
+    kernels = kernels_of(run.part("device"))
+    if kernels:
+        needs.append(", ".join(f"{name} {value}" for name, value in kernels.items()))
     return {
         "command": repeat_command(run),
         "bit_by_bit": repeats_exactly(run.manifest),

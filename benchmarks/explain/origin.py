@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.identity import spec_digest
+from benchmarks.manifest import kernels_of
 from benchmarks.spec import RunSpec
 from tasks.errors import UserError
 
 CODE, DATA, VERSIONS, DEVICE = "code", "data", "versions", "device"
+KERNELS = "kernels"
 _CODE = {
     "method": "the code of the method",
+    "method_file": "the method file",
     "tasks": "the code of the tasks",
     "harness": "the code that trains and measures",
 }
@@ -23,7 +27,7 @@ class Change:
     """One thing that decides numbers and is no longer what it was.
 
     Attributes:
-        kind: ``code``, ``data``, ``versions`` or ``device``.
+        kind: ``code``, ``data``, ``versions``, ``device`` or ``kernels``.
         what: in words.
         before: of the run; None where its manifest does not tell.
         now: of the repetition.
@@ -59,30 +63,56 @@ def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]
     return found
 
 
+def kernel_changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """With which other kernels the second of two runs was computed.
+
+    What only one of them recorded is a change: nobody knows that it was the same.
+
+    Args:
+        recorded: the section ``device`` of a manifest.
+        now: that of the repetition.
+    """
+    pairs = _pairs({KERNELS: kernels_of(recorded)}, {KERNELS: kernels_of(now)}, KERNELS)
+    return [Change(KERNELS, name, before, after) for name, before, after in pairs]
+
+
+def named_changes(found: Iterable[Change]) -> list[str]:
+    """Changes in a few words, each kind of data once: ``the code of the method``, ``torch``."""
+    words = {DATA: "the data", DEVICE: "the device"}
+    return list(dict.fromkeys(words.get(change.kind, change.what) for change in found))
+
+
+def as_recorded(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """A fingerprint in the types that a manifest gives back: tuples become lists."""
+    found: dict[str, Any] = json.loads(json.dumps(fingerprint, default=str))
+    return found
+
+
 def id_holds(manifest: Mapping[str, Any]) -> bool | None:
     """Whether the run's id follows from its manifest; a manifest that was changed gives another.
 
-    None where that cannot be told: the id has no digest, or the code of a method file, which is
-    hashed into it, is not what it was.
+    None where that cannot be told: the id has no digest, or it is of a version that hashed a method
+    file apart from the fingerprint.
     """
     spec, fingerprint = manifest.get("spec"), manifest.get("fingerprint")
     digest = str(manifest.get("run_id", "")).rpartition("-")[2]
     if not isinstance(spec, dict) or not isinstance(fingerprint, dict) or len(digest) != 12:
         return None
+    code = fingerprint.get("code")
+    if spec.get("method_file") and "method_file" not in (code if isinstance(code, dict) else {}):
+        return None
     try:
         # A spec may have been written with its defaults left out.
-        for told in (spec, RunSpec.from_dict(spec).to_dict()):
-            if spec_digest(told, fingerprint) == digest:
-                return True
+        specs = (spec, RunSpec.from_dict(spec).to_dict())
+        return any(spec_digest(each, fingerprint) == digest for each in specs)
     except (UserError, TypeError, ValueError, AttributeError):
-        return None if spec.get("method_file") else False
-    return None if spec.get("method_file") else False
+        return False
 
 
 def repeats_exactly(manifest: Mapping[str, Any]) -> bool:
-    """Whether the same origin gives the same accuracy bit by bit.
+    """Whether the same origin and the same kernels give the same accuracy bit by bit.
 
-    It does on a CPU. A GPU adds in no fixed order, and a budget in seconds or joules ends at
+    They do on a CPU. A GPU adds in no fixed order, and a budget in seconds or joules ends at
     another batch each time.
     """
     device, spec = manifest.get("device"), manifest.get("spec")
@@ -102,4 +132,4 @@ def _pairs(
 
 
 def _told(value: Any) -> str:
-    return "none" if value is None else str(value)
+    return "not recorded" if value is None else str(value)

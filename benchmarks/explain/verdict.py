@@ -14,7 +14,7 @@ from benchmarks.explain.agreement import (
     Compared,
     disagreements,
 )
-from benchmarks.explain.origin import Change
+from benchmarks.explain.origin import KERNELS, Change
 from benchmarks.explain.plot import number
 
 AGREE, DIFFER = "agree", "differ"
@@ -27,6 +27,7 @@ def verdict(
     doubts: Sequence[str],
     exactly: bool,
     points: float,
+    basis: str = "",
 ) -> dict[str, Any]:
     """What came of a repetition.
 
@@ -36,6 +37,7 @@ def verdict(
         doubts: what is wrong with the run's own files, a sentence each; any makes it differ.
         exactly: whether bit by bit equality was asked for.
         points: the tolerance in % where it was not.
+        basis: what tolerances that each metric has of its own are made of.
     """
     wrong = disagreements(compared)
     kinds = {kind: [each for each in compared if each.kind == kind] for kind in (COUNTED, SEEDED)}
@@ -45,9 +47,16 @@ def verdict(
     }
     return {
         "verdict": DIFFER if wrong or doubts else AGREE,
-        "sentence": _sentence(numbers, wrong, changed, doubts, exactly, points),
+        "sentence": _sentence(
+            compared,
+            changed,
+            doubts,
+            exactly,
+            f"what {basis} allow" if basis else f"{points:g} points",
+        ),
         "bit_by_bit": exactly,
-        "tolerance_points": points,
+        "tolerance_points": None if basis else points,
+        "tolerance_basis": basis or None,
         "changed": [{**change.as_dict(), "told": str(change)} for change in changed],
         "doubts": list(doubts),
         **numbers,
@@ -59,7 +68,11 @@ def verdict(
 
 def verdict_lines(told: Mapping[str, Any]) -> list[str]:
     """The verdict as lines: counts, differences, ratios, and the sentence last."""
-    lines = []
+    lines = [
+        f"other kernels: {change['told']}"
+        for change in told["changed"]
+        if change["kind"] == KERNELS
+    ]
     for kind, words in (
         (COUNTED, "counted (parameters, operations), must be equal"),
         (SEEDED, "seeded (accuracy, curve), " + _asked(told)),
@@ -87,39 +100,65 @@ def verdict_lines(told: Mapping[str, Any]) -> list[str]:
 def _asked(told: Mapping[str, Any]) -> str:
     if told["bit_by_bit"]:
         return "must be equal bit by bit"
+    if told["tolerance_basis"]:
+        return f"metrics in % may differ by what {told['tolerance_basis']} allow"
     return f"metrics in % may differ by {told['tolerance_points']:g}"
 
 
 def _sentence(
-    numbers: Mapping[str, Mapping[str, int]],
-    wrong: Sequence[Compared],
+    compared: Sequence[Compared],
     changed: Sequence[Change],
     doubts: Sequence[str],
     exactly: bool,
-    points: float,
+    within: str,
 ) -> str:
     if doubts:
         return f"The run and its repetition differ: {'; '.join(doubts)}."
-    because = ""
-    if changed:
-        kinds = list(dict.fromkeys(change.kind for change in changed))
-        because = f" ({', '.join(kinds)} changed)"
+    because = _because(changed)
+    wrong = disagreements(compared)
     if wrong:
         first = _line(wrong[0].as_dict())
         rest = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        whose = (
-            " though code, data, versions and device are the same: training is not deterministic "
-            "here, or the run's numbers were changed"
-            if exactly
-            else because
-        )
+        whose = because
+        if exactly:
+            whose = (
+                " though code, data, versions, device and kernels are the same: training is not "
+                "deterministic here, or the run's numbers were changed"
+            )
+        elif wrong[0].allowed is not None:
+            whose = f", more than the {wrong[0].allowed:.2g} points that are allowed{because}"
         return f"The run and its repetition differ in {first}{rest}{whose}."
-    if exactly or numbers[SEEDED]["equal"] == numbers[SEEDED]["of"]:
+    unequal = [each for each in compared if each.kind != MEASURED and not each.equal]
+    if not unequal:
         return f"The run and its repetition agree bit by bit{because}."
+    text = f"The run and its repetition agree within {within}{because}: equal bits are not expected"
+    farthest = max(unequal, key=_share_of_allowed)
+    if not _share_of_allowed(farthest):
+        return f"{text}."
     return (
-        f"The run and its repetition agree within {points:g} points{because}: the same bits are "
-        "not to be expected."
+        f"{text}, and the farthest is {_line(farthest.as_dict())}, where "
+        f"{farthest.allowed:.2g} points are allowed."
     )
+
+
+def _because(changed: Sequence[Change]) -> str:
+    """`` (device, kernels changed)``; empty where nothing did."""
+    kinds: dict[str, None] = {}
+    unknown: dict[str, None] = {}
+    for change in changed:
+        known = change.kind != KERNELS or (change.before is not None and change.now is not None)
+        (kinds if known else unknown)[change.kind] = None
+    parts = [f"{', '.join(kinds)} changed"] if kinds else []
+    if set(unknown) - set(kinds):
+        parts.append("not all kernels of both are recorded")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _share_of_allowed(each: Compared) -> float:
+    """The difference as a share of what is allowed; 0 where no difference is."""
+    if not each.allowed or each.before is None or each.after is None:
+        return 0.0
+    return abs(each.after - each.before) / each.allowed
 
 
 def _measured(compared: Sequence[Compared]) -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.launch.half_done import begun_under_another_id, started_manifest, unfinished_runs
 from benchmarks.launch.local import ForkServer, RunFailed
 from benchmarks.records import FAILED, OK, Row, metric_info
-from benchmarks.store import Plan, PlannedRun, Store, read_manifest, write_failed_run
+from benchmarks.store import Plan, PlannedRun, Store, write_failed_run
 from benchmarks.suite import Suite, load_suite
 from tasks.errors import UserError
 
@@ -228,8 +229,12 @@ class SuiteRun:
         """
         self._store.write_plan(self._plan)
         rows = self._collect()
+        half_done = unfinished_runs(self._store)
         for job in self.waiting():
             observer.started(job)
+            note = begun_under_another_id(job.planned, half_done)
+            if note:
+                observer.event(job, {"event": "note", "text": note})
             outcome = self._run(job, observer)
             self.outcomes.append(outcome)
             rows = self._collect()
@@ -256,7 +261,7 @@ class SuiteRun:
         except UserError as error:
             reason = str(error)
         if reason:
-            manifest = _started_manifest(folder) or {"run_id": job.run_id, **job.planned}
+            manifest = started_manifest(folder) or {"run_id": job.run_id, **job.planned}
             row = job.failed_row(reason)
             write_failed_run(folder, [row], {**manifest, "reason": reason})
         seconds = time.monotonic() - began
@@ -266,13 +271,6 @@ class SuiteRun:
         rows = self._store.write_collected(self._plan.runs)
         self._publish(self._store.path)
         return rows
-
-
-def _started_manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_manifest(folder)
-    except UserError:  # a killed run may leave anything; the plan tells the rest
-        return None
 
 
 def _checked(server: ForkServer, function: Callable[..., Any], *args: Any, **options: Any) -> Any:

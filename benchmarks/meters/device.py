@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
+from benchmarks.meters.kernels import kernel_facts
 from benchmarks.meters.nvml import NvmlDevice, NvmlError
 
 
 def describe_device(device: torch.device | str, nvml: Any = None) -> dict[str, Any]:
-    """Names, cores, memory (bytes), threads; for CUDA the driver, clocks and limits too.
+    """Names, cores, memory (bytes), threads, kernels; for CUDA the driver, clocks and limits too.
 
-    What the system does not tell is absent.
+    What the system does not tell is absent. :func:`benchmarks.meters.kernels.kernel_facts` says
+    what is known of kernels.
 
     Args:
         device: the device of the run.
@@ -29,30 +31,35 @@ def describe_device(device: torch.device | str, nvml: Any = None) -> dict[str, A
         "cpu_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        **kernel_facts(device),
     }
     if hasattr(os, "sched_getaffinity"):
         facts["cpu_cores_usable"] = len(os.sched_getaffinity(0))
     memory = _host_memory()
     if memory is not None:
         facts["host_memory"] = memory
+    facts["name"] = device_name(device)
     if device.type != "cuda":
-        facts["name"] = facts["cpu"]
         return facts
     properties = torch.cuda.get_device_properties(device)
     facts |= {
-        "name": properties.name,
         "memory": properties.total_memory,
         "capability": f"{properties.major}.{properties.minor}",
         "multiprocessors": properties.multi_processor_count,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
     }
     try:
         facts["nvml"] = NvmlDevice(device, nvml).state()
     except NvmlError as error:
         facts["nvml_unavailable"] = str(error)
     return facts
+
+
+def device_name(device: torch.device | str) -> str:
+    """What the device of a run is called: the model of the GPU, or of the processor."""
+    device = torch.device(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_model()
 
 
 def _cpu_model() -> str:

@@ -23,7 +23,8 @@ _HEAD = """\
 Real runs: every row, the tables, and a manifest for each run with its specification, checksums,
 versions and device. `depthbench publish` writes this page from them; notes on single runs are in
 their folders. Repeat a suite with `depthbench run SUITE --results DIR`, one run with
-`depthbench rerun`: equal run ids mean that nothing that decides a number changed.
+`depthbench rerun`. Equal run ids mean the same specification, code, data, versions and device; on
+another instruction set such a run differs by about as much as another seed does.
 """
 _REDUCED = """\
 None of these is run at a paper's budget, and none is compared with a paper's accuracy.

@@ -57,7 +57,7 @@ class DetectionTask(OpenMMLabTask):
     family = "detection"
     headline = "box_ap"
     scope = "mmdet"
-    packages = ("mmdet", "mmcv", "mmcv-lite", "pycocotools")
+    packages = ("mmdet", "mmcv", "pycocotools")
     ready = READY
     schedules = SCHEDULES
     written_for = COCO_IMAGES

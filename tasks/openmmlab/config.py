@@ -49,6 +49,12 @@ def load_config(name: str, scope: str) -> Config:
     return config
 
 
+def custom_imports(config: Config) -> tuple[str, ...]:
+    """The modules that a config has mmengine import: ``custom_imports=dict(imports=[...])``."""
+    names = (config.get("custom_imports") or {}).get("imports") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def override(config: Config, changes: Mapping[str, Any]) -> None:
     """Set dotted keys in place: ``{"model.backbone.depth": 18}``; an index stands for a list item.
 

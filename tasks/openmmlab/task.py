@@ -23,6 +23,7 @@ from tasks.classification.evaluation import eval_mode
 from tasks.errors import UserError, unknown_name
 from tasks.openmmlab.batches import TrainBatches, evaluation_batches
 from tasks.openmmlab.config import (
+    custom_imports,
     load_config,
     override,
     padded_to,
@@ -94,6 +95,7 @@ class OpenMMLabTask(Task):
         self._eval_batch_size = eval_batch_size
         self._workers = workers
         self.config, self._weights_named = self._resolved(arch)
+        self.sources = (*self.sources, *custom_imports(self.config))
         if schedule is not None and schedule not in self.schedules:
             raise unknown_name("schedule", schedule, self.schedules)
         self.recipe = (

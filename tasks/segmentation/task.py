@@ -68,7 +68,7 @@ class SegmentationTask(OpenMMLabTask):
     family = "segmentation"
     headline = "miou"
     scope = "mmseg"
-    packages = ("mmsegmentation", "mmcv", "mmcv-lite")
+    packages = ("mmseg", "mmcv")
     ready = READY
     schedules = SCHEDULES
     written_for = CITYSCAPES_IMAGES

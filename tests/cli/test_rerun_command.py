@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -107,6 +109,23 @@ def test_a_run_repeats_bit_by_bit_and_its_files_stay_as_they_are(
     assert (code, found["verdict"], found["doubts"]) == (1, "differ", [])
     assert {each["metric"] for each in found["differing"]} == {"nll"}
     assert found["rerun"].startswith(f"results/reruns/{original.name}-2/runs/")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="instruction sets of x86")
+def test_on_another_instruction_set_a_run_agrees_within_noise_and_it_is_said(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    for name, value in limits.items():
+        monkeypatch.setenv(name, value)
+    done = depthbench("rerun", original, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert "code, data, versions and device are those of the run" in lines
+    assert any(re.match("other kernels: torch .* -> DEFAULT", line) for line in lines)
+    assert "(kernels changed)" in lines[-1]
+    assert "agree" in lines[-1]
 
 
 def test_a_measured_value_that_was_changed_is_found_by_the_files_checksum(

@@ -151,3 +151,55 @@ def test_allow_takes_the_names_of_differences() -> None:
     assert parse_allowed([",".join(MIXABLE)]) == set(MIXABLE)
     with pytest.raises(UserError, match=r"unknown difference to allow 'hardwear' .did you mean"):
         parse_allowed(["hardwear"])
+
+
+def with_device(folder: Path, **facts: Any) -> Path:
+    """The same results as if their manifests held further facts of the device."""
+    for file in folder.glob("runs/*/manifest.json"):
+        told = json.loads(file.read_text())
+        told["device"].update(facts)
+        file.write_text(json.dumps(told))
+    return folder
+
+
+def test_other_instruction_sets_are_refused_on_one_device_and_unknown_ones_told(
+    tmp_path: Path,
+) -> None:
+    a, b = two_folders(tmp_path)
+    with_device(a, instruction_set={"torch": "AVX2"}, blas="mkl 2024.2")
+    found = compare_results([a, b], ["top1"], "plain")
+    assert f"the runs of digits, small may differ in kernels: it is unknown in {b}" in found.notes
+    with_device(b, instruction_set={"torch": "AVX512"}, blas="mkl 2024.2")
+    assert refusal([a, b]) == (
+        f"the runs of digits, small differ in kernels (torch AVX2, BLAS mkl 2024.2 in {a}; torch "
+        f"AVX512, BLAS mkl 2024.2 in {b}): compare like with like, or allow it with --allow kernels"
+    )
+    assert compare_results([a, b], ["top1"], "plain", allowed={"kernels"}).comparisons
+    # Another device has other kernels: that one sentence is enough.
+    with_device(b, name="A GPU")
+    assert refusal([a, b]).endswith("--allow hardware")
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"tf32": {"matmul": True, "convolutions": True}}, "TF32 of matrix products and TF32 of"),
+        ({"tf32": {"matmul": False, "convolutions": True}}, "float32 with TF32 of convolutions"),
+        ({"tf32": {"convolutions": False}, "float32_matmul_precision": "medium"}, "medium matmul"),
+    ],
+)
+def test_tf32_of_convolutions_is_a_precision_as_that_of_products(
+    tmp_path: Path, facts: dict[str, Any], told: str
+) -> None:
+    a, b = two_folders(tmp_path)
+    for folder in (a, b):
+        with_device(folder, type="cuda", tf32={"matmul": False, "convolutions": False})
+    assert compare_results([a, b], ["top1"], "plain").comparisons
+    with_device(b, **facts)
+    sentence = refusal([a, b])
+    assert "differ in precision (float32 in " in sentence
+    assert told in sentence
+    # It was not recorded once.
+    with_device(a, tf32=False)
+    found = compare_results([a, b], ["top1"], "plain")
+    assert f"the runs of digits, small may differ in precision: it is unknown in {a}" in found.notes

@@ -179,7 +179,7 @@ def test_changes_name_what_differs() -> None:
         ("code", "the code of the tasks changed"),
         ("data", "sha256 of the data changed"),
         ("versions", "torch 2.14.1 -> 3.0"),
-        ("versions", "mmdet none -> 3.3.0"),
+        ("versions", "mmdet not recorded -> 3.3.0"),
         ("device", "device NVIDIA H200 -> AMD EPYC"),
         ("device", "threads 1 -> 2"),
     ]

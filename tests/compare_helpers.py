@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ from benchmarks.store import (
     Store,
     write_failed_run,
     write_finished_run,
-    write_rows,
 )
 
 PHASES = {
@@ -45,6 +45,7 @@ class Conditions:
     suite: str = "mine"
     code: str = "1"
     manifests: bool = True
+    """Whether there is more than rows: runs with manifests, and a plan."""
     failed: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
@@ -56,7 +57,7 @@ def write_folder(folder: Path, values: Values, told: Conditions | None = None) -
     for name, metrics in values.items():
         method, _, variant = name.partition(":")
         methods.setdefault(method, {})[variant or "full"] = metrics
-    planned, everything = [], []
+    planned = []
     for number, (method, variants) in enumerate(methods.items()):
         seeds = {s for metrics in variants.values() for of in metrics.values() for s in of}
         seeds |= {seed for name, seed in told.failed if name == method}
@@ -75,13 +76,12 @@ def write_folder(folder: Path, values: Values, told: Conditions | None = None) -
             else:
                 rows = finished_rows(identity, variants, seed)
                 write_finished_run(store.open_run(run_id), rows, manifest(method, seed, told))
-            if not told.manifests:
-                (store.run_dir(run_id) / "manifest.json").unlink()
-            everything += rows
-    if told.manifests:
-        budget = {"epochs": told.epochs}
-        store.write_plan(Plan(told.suite, told.profile, "made", budget, tuple(planned)))
-    write_rows(store.rows_path, everything)
+    budget = {"epochs": told.epochs}
+    store.write_plan(Plan(told.suite, told.profile, "made", budget, tuple(planned)))
+    store.write_collected(planned)
+    if not told.manifests:
+        (folder / "plan.json").unlink()
+        shutil.rmtree(folder / "runs")
     return folder
 
 

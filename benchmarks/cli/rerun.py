@@ -21,8 +21,9 @@ from benchmarks.launch.preload import preload_for_tasks
 from benchmarks.launch.suite_run import Job, SuiteRun, plan_run
 from benchmarks.launch.timing import duration
 from benchmarks.records import Row
-from benchmarks.run_folder import find_run, finished_manifest
-from benchmarks.store import FINISHED, Plan, PlannedRun, Store, read_rows
+from benchmarks.run_folder import find_run, finished_record
+from benchmarks.store import FINISHED, Plan, PlannedRun, Store
+from benchmarks.verification import CURVE
 from tasks.errors import UserError
 
 DEFAULT = Path("results") / "reruns"
@@ -101,24 +102,16 @@ def rerun(
 def read_original(told: str) -> Original:
     """The run to repeat.
 
-    Rows or a manifest that were changed do not stop the repetition: it shows what was changed.
-
     Raises:
-        UserError: no run is meant, it is not finished, or its files cannot be read at all.
+        UserError: no run is meant, it is not finished, or its records are not what it wrote.
     """
     folder = find_run(told)
-    manifest = finished_manifest(folder)
-    if not isinstance(manifest["spec"], dict):
-        raise UserError(f"{folder / 'manifest.json'} is damaged: its spec is no mapping")
-    rows = read_rows(folder / "rows.csv")
+    record = finished_record(folder)
     doubts = []
-    try:
-        read_rows(folder / "rows.csv", manifest.get("rows_sha256", ""))
-    except UserError:
-        doubts.append("the run's rows.csv is not the file that the run wrote")
-    if id_holds(manifest) is False:
+    if id_holds(record.manifest) is False:
         doubts.append("the run's manifest is not the one that its id was made from")
-    return Original(folder, manifest, rows, read_curve(folder / "curve.csv") or [], doubts)
+    curve = read_curve(folder / CURVE) or []
+    return Original(folder, record.manifest, record.rows(), curve, doubts)
 
 
 def planned_print(job: Job) -> dict[str, Any]:
@@ -190,12 +183,13 @@ def carry_out(
 
 def judge(original: Original, folder: Path, changed: list[Change], points: float) -> dict[str, Any]:
     """Compare the run with its finished repetition."""
-    manifest = finished_manifest(folder)
-    repeated = read_rows(folder / "rows.csv", manifest["rows_sha256"])
-    exactly = not changed and repeats_exactly(original.manifest) and repeats_exactly(manifest)
+    repeated = finished_record(folder)
+    exactly = not changed and all(
+        repeats_exactly(manifest) for manifest in (original.manifest, repeated.manifest)
+    )
     compared = compare_runs(
         (original.rows, original.curve),
-        (repeated, read_curve(folder / "curve.csv") or []),
+        (repeated.rows(), read_curve(folder / CURVE) or []),
         exactly,
         points,
         watched=bool({"seconds", "joules"} & set(original.manifest["spec"].get("budget") or {})),

@@ -11,8 +11,17 @@ from typing import Any
 
 from benchmarks.launch.local import ForkServer, RunFailed
 from benchmarks.records import FAILED, OK, Row, metric_info
-from benchmarks.store import Plan, PlannedRun, Store, read_manifest, write_failed_run
+from benchmarks.report.load import read_folder
+from benchmarks.store import (
+    FINISHED,
+    Plan,
+    PlannedRun,
+    Store,
+    read_manifest,
+    write_failed_run,
+)
 from benchmarks.suite import Suite, load_suite
+from benchmarks.verification import DamagedError
 from tasks.errors import UserError
 
 LOG = "log.txt"
@@ -97,6 +106,9 @@ class Outcome:
 
 class Observer:
     """Is told what happens while a suite runs; does nothing by itself."""
+
+    def found_damage(self, sentence: str) -> None:
+        """A file of the results folder is not what was written; it is made anew."""
 
     def started(self, job: Job) -> None:
         """A run begins."""
@@ -222,22 +234,33 @@ class SuiteRun:
     def run(self, observer: Observer) -> list[Row]:
         """Carry out every run that is not finished, and return the rows of the whole plan.
 
+        A run whose records are not what it wrote is set aside and repeated, and the observer hears
+        which file it was.
+
         Raises:
             KeyboardInterrupt: the run under way has been ended; finished ones are on disk.
-            UserError: results cannot be written.
+            UserError: results cannot be written, belong to another suite or to a newer version, or
+                were changed while the suite ran.
         """
+        self._store.require_suite(self._plan.suite)
+        if not self._set_damaged_aside(observer):
+            self._check_folder(observer)
         self._store.write_plan(self._plan)
-        rows = self._collect()
+        rows = self._collect(observer)
         for job in self.waiting():
             observer.started(job)
             outcome = self._run(job, observer)
             self.outcomes.append(outcome)
-            rows = self._collect()
+            rows = self._collect(observer)
             observer.ended(outcome)
+        self._require_ended()
         return rows
 
     def _run(self, job: Job, observer: Observer) -> Outcome:
+        had_failed = self._store.state(job.run_id) == FAILED
         folder = self._store.open_run(job.run_id)
+        if had_failed:  # the row that says so is not the run's any more
+            self._collect(observer)
         began = time.monotonic()
         reason = ""
         try:
@@ -262,10 +285,40 @@ class SuiteRun:
         seconds = time.monotonic() - began
         return Outcome(job, self._store.collect([job.run_id]), seconds, folder / LOG, reason)
 
-    def _collect(self) -> list[Row]:
+    def _collect(self, observer: Observer) -> list[Row]:
+        self._set_damaged_aside(observer)
         rows = self._store.write_collected(self._plan.runs)
         self._publish(self._store.path)
         return rows
+
+    def _set_damaged_aside(self, observer: Observer) -> bool:
+        """Set aside what is damaged of the plan's runs; whether there was any."""
+        found = False
+        for run_id in dict.fromkeys(job.run_id for job in self.jobs):
+            damage = self._store.damage(run_id)
+            if damage:
+                found = True
+                aside = self._store.set_aside(run_id)
+                observer.found_damage(f"{damage}: the run was set aside as {aside.name}")
+        return found
+
+    def _check_folder(self, observer: Observer) -> None:
+        """Say what is wrong with plan and index, which are about to be written anew."""
+        if self._store.rows_path.exists():
+            try:
+                read_folder(self._store.path, metrics=())
+            except DamagedError as error:
+                observer.found_damage(f"{error.what}: it was written anew")
+
+    def _require_ended(self) -> None:
+        """Raise ``UserError`` if a run that had ended was damaged since, and is not repeated."""
+        for job in self.jobs:
+            if self._store.state(job.run_id) not in (FAILED, FINISHED):
+                raise UserError(
+                    f"the records of {job.run_id} in {self._store.path} were changed while the "
+                    "suite ran, and the run was set aside: give the same command once more, which "
+                    "repeats it"
+                )
 
 
 def _started_manifest(folder: Path) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.files import write_text_atomic
 from benchmarks.publish import facts
+from benchmarks.publish.copying import is_published
 from benchmarks.report.load import Results, Run, read_folder
 from benchmarks.report.tables import write_tables
 
@@ -23,7 +24,9 @@ _HEAD = """\
 Real runs: every row, the tables, and a manifest for each run with its specification, checksums,
 versions and device. `depthbench publish` writes this page from them; notes on single runs are in
 their folders. Repeat a suite with `depthbench run SUITE --results DIR`, one run with
-`depthbench rerun`: equal run ids mean that nothing that decides a number changed.
+`depthbench rerun`: equal run ids mean that nothing that decides a number changed. *Unverified* runs
+have no digest of their records; of *stale* ones the code that decides numbers has changed since
+([what that means](../docs/measurement.md#what-vouches-for-a-record)).
 """
 _REDUCED = """\
 None of these is run at a paper's budget, and none is compared with a paper's accuracy.
@@ -62,8 +65,8 @@ class Published:
     @cached_property
     def profiles(self) -> list[str]:
         """``paper``, ``short`` or ``smoke``; several where a folder has no one plan."""
-        told = [manifest.get("spec", {}).get("profile") for manifest in self.manifests]
-        return list(dict.fromkeys(filter(None, [self.results.profile, *told])))
+        of_runs = [manifest.get("spec", {}).get("profile") for manifest in self.manifests]
+        return list(dict.fromkeys(filter(None, [self.results.profile, *of_runs])))
 
     @property
     def budget(self) -> str:
@@ -86,7 +89,8 @@ def write_readme(folder: Path) -> list[Path]:
     Raises:
         UserError: published results are damaged.
     """
-    found = [_published(path.parent) for path in sorted(folder.glob("published/*/rows.csv"))]
+    paths = sorted(filter(is_published, folder.glob("published/[!.]*")))
+    found = [_published(path) for path in paths]
     others = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
     write_text_atomic(folder / "README.md", text_of(found, others, (folder / "main.csv").exists()))
     return [each.path for each in found]
@@ -149,6 +153,7 @@ def _section(each: Published) -> Iterator[str]:
         "When": facts.when(each.manifests),
         "With": facts.software(each.manifests),
         "Commit": facts.commits(each.manifests),
+        "Note": "; ".join(each.results.marks),
         "Files": ", ".join(_files(each)),
         "Manifests": "; ".join(_manifests(each)),
     }

@@ -15,7 +15,6 @@ from benchmarks.store import (
     Store,
     write_failed_run,
     write_finished_run,
-    write_rows,
 )
 
 NO_GPU = "no CUDA device in this run"
@@ -33,6 +32,7 @@ class Made:
     archs: Sequence[str] = ("resnet20",)
     suite: str = "mine"
     epochs: int = 4
+    profile: str = "smoke"
     device: str = "Some CPU"
     gpu: bool = False
     why: str = NO_GPU
@@ -48,7 +48,6 @@ def make(folder: Path, made: Made | None = None) -> Store:
     """Write a results folder: plan, rows, and a folder a run with manifest and curve."""
     made = made or Made()
     store = Store(folder)
-    everything: list[Row] = []
     planned = []
     for dataset in made.datasets:
         for arch in made.archs:
@@ -60,12 +59,13 @@ def make(folder: Path, made: Made | None = None) -> Store:
                     rows = run_rows(made, run_id, dataset, arch, method, variants, seed)
                     end = write_failed_run if rows[0].status == FAILED else write_finished_run
                     run = store.open_run(run_id)
-                    end(run, rows, manifest(made, run_id))
                     if rows[0].status != FAILED:
                         (run / "curve.csv").write_text(curve(made, rows, seed))
-                    everything += rows
-    store.write_plan(Plan(made.suite, "smoke", "Made", {"epochs": made.epochs}, tuple(planned)))
-    write_rows(store.rows_path, everything)
+                    end(run, rows, manifest(made, run_id, seed))
+    store.write_plan(
+        Plan(made.suite, made.profile, "Made", {"epochs": made.epochs}, tuple(planned))
+    )
+    store.write_collected(planned)
     return store
 
 
@@ -119,10 +119,11 @@ def run_rows(
     return rows
 
 
-def manifest(made: Made, run_id: str) -> dict[str, Any]:
+def manifest(made: Made, run_id: str, seed: int) -> dict[str, Any]:
     """What reports read of a manifest."""
     return {
         "run_id": run_id,
+        "spec": {"profile": made.profile, "seed": seed, "budget": {"epochs": made.epochs}},
         "device": {"name": made.device, "type": "cuda" if made.gpu else "cpu"},
         "environment": {
             "python": "3.11.7",

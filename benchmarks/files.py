@@ -127,7 +127,9 @@ def read_bytes(path: str | Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise UserError(
+            f"cannot read {path}: {error.strerror}; make it readable, or restore it"
+        ) from error
 
 
 def read_json(path: Path, shape: Shape) -> dict[str, Any] | None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget
-from benchmarks.files import SCHEMA, NewerSchemaError, read_json, write_json_atomic
+from benchmarks.files import SCHEMA, NewerSchemaError, read_bytes, read_json, write_json_atomic
 from benchmarks.shapes import PLAN as PLAN_SHAPE
-from benchmarks.verification import MANIFEST, REWRITE, DamagedError, Record
+from benchmarks.verification import MANIFEST, REWRITE, DamagedError, Record, sha256
 from tasks.errors import UserError
 
 PLAN = "plan.json"
+REPRODUCTION = ("reproduction.md", "reproduction.csv")
+"""Reported beside measured, which ``depthbench reproduce`` writes beside the runs."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Plan:
     Attributes:
         budget: amounts by budget unit; empty where each run has a budget of its own.
         schema: of the folder; 1 where the file has no digest.
+        files: SHA-256 of what was made of the runs and is shown as it is, by name: the comparison
+            of a reproduction.
     """
 
     suite: str
@@ -44,6 +47,7 @@ class Plan:
     budget: Mapping[str, float]
     runs: tuple[PlannedRun, ...]
     schema: int = SCHEMA
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def budget_text(self) -> str:
@@ -55,6 +59,14 @@ def write_plan(folder: Path, plan: Plan) -> None:
     """Write ``plan.json``."""
     content = _content(plan)
     write_json_atomic(folder / PLAN, {**content, "sha256": _digest(content)})
+
+
+def vouch_for(folder: Path, files: Iterable[Path]) -> None:
+    """Let the plan of a results folder vouch for further files in it."""
+    plan = read_plan(folder)
+    if plan is not None:
+        digests = {file.name: sha256(file.read_bytes()) for file in files}
+        write_plan(folder, replace(plan, files=digests))
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -103,6 +115,24 @@ def parse_plan(folder: Path) -> tuple[Plan | None, DamagedError | None]:
     return plan, None
 
 
+def check_reproduction(folder: Path, plan: Plan | None) -> None:
+    """Raise ``DamagedError`` unless a comparison with a paper is the one that was written.
+
+    A plan of schema 1 vouches for none.
+    """
+    if plan is None or plan.schema == 1:
+        return
+    for name in REPRODUCTION:
+        content = read_bytes(folder / name)
+        if content is None and name in plan.files:
+            raise DamagedError(f"{folder / name} is missing", _COMPARE)
+        if content is not None and plan.files.get(name) != sha256(content):
+            raise DamagedError(f"{folder / name} is not what was written of these runs", _COMPARE)
+
+
+_COMPARE = "give the command 'depthbench reproduce' once more, which writes it anew"
+
+
 def check_made(folder: Path, plan: Plan, planned: PlannedRun, record: Record) -> None:
     """Raise ``DamagedError`` unless a run was made as the plan says, label and suite apart."""
     spec = record.manifest.get("spec", {})
@@ -125,7 +155,7 @@ def _content(plan: Plan) -> dict[str, Any]:
 def _digest(content: Mapping[str, Any]) -> str:
     # As JSON gives it back: a tuple of runs is a list.
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return sha256(text.encode("utf-8"))
 
 
 def _shown(value: Any) -> str:

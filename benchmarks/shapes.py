@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,7 @@ PLAN = Keys(
         "title": str,
         "budget": Each(NUMBER, dict),
         "runs": Each(_RUN),
+        "files": Each(str, dict),
         "sha256": str,
     },
     ("suite", "profile", "title", "budget", "runs"),
@@ -140,9 +141,10 @@ def _misfit(value: Any, shape: Shape) -> _Misfit | None:
         if not isinstance(value, shape.kind):
             return _wrong(value, (shape.kind,))
         items: Any = value
-        for key in items if shape.kind is dict else range(len(items)):
-            if found := _misfit(items[key], shape.shape):
-                found[0].append(str(key))
+        keys: Iterable[Any] = items if shape.kind is dict else range(len(items))
+        for each in keys:
+            if found := _misfit(items[each], shape.shape):
+                found[0].append(str(each))
                 return found
     else:
         kinds = shape if isinstance(shape, tuple) else (shape,)

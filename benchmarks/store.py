@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.files import (
-    NewerSchemaError,
     disk_errors,
     read_bytes,
     remove_temporaries,
@@ -29,7 +28,7 @@ from benchmarks.files import (
 from benchmarks.identity import code_fingerprint, run_id
 from benchmarks.index import Entry, first_cell, index_of, lines_of
 from benchmarks.locking import hold
-from benchmarks.plan import PLAN, Plan, PlannedRun, parse_plan, read_plan, write_plan
+from benchmarks.plan import PLAN, REPRODUCTION, Plan, PlannedRun, parse_plan, read_plan, write_plan
 from benchmarks.records import FAILED, Row
 from benchmarks.rows import parse_rows
 from benchmarks.verification import (
@@ -72,7 +71,7 @@ ABSENT = "absent"
 DAMAGED = "damaged"
 STATES = (ABSENT, RUNNING, FAILED, FINISHED, DAMAGED)
 
-_TABLES = ("table.md", "table.csv", "table.tex", "reproduction.md", "reproduction.csv")
+_TABLES = ("table.md", "table.csv", "table.tex", *REPRODUCTION)
 """What is written of the rows."""
 
 
@@ -144,7 +143,7 @@ class Store:
         """One of ``STATES``; ``damaged`` when files are not what the run wrote.
 
         Raises:
-            NewerSchemaError: a newer depthbench has written the run.
+            UserError: a file cannot be read, or a newer depthbench has written it.
         """
         if not self.run_dir(run_id).exists():
             return ABSENT
@@ -152,9 +151,7 @@ class Store:
             record = self.kept_record(run_id)
         except UnsealedError:  # killed before its last file: what is left to do is done again
             return RUNNING
-        except NewerSchemaError:
-            raise
-        except UserError:
+        except DamagedError:
             return DAMAGED
         return RUNNING if record is None else record.status
 
@@ -201,8 +198,8 @@ class Store:
             return ""
         try:
             self.record(run_id)
-        except UserError as error:
-            return error.what if isinstance(error, DamagedError) else str(error)
+        except DamagedError as error:
+            return error.what
         return ""
 
     def require_suite(self, suite: str) -> None:

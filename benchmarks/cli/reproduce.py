@@ -18,6 +18,7 @@ from benchmarks.cli.run import INTERRUPTED, display
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import PRELOAD
 from benchmarks.launch.suite_run import SuiteRun
+from benchmarks.plan import vouch_for
 from benchmarks.records import Row
 from benchmarks.reproduce.judging import Finding, judge_items
 from benchmarks.reproduce.plan_report import plan_document, print_plan
@@ -125,6 +126,7 @@ def reproduce(
         raise typer.Exit(INTERRUPTED) from None
     findings = judge_items(made.items, _by_run(rows))
     files = write(store.path, made, findings)
+    vouch_for(store.path, files)
     if as_json:
         print(json.dumps(_document(made, driver, findings, store, files), indent=2))
     else:

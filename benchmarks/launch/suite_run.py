@@ -9,19 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.launch import upkeep
 from benchmarks.launch.local import ForkServer, RunFailed
 from benchmarks.records import FAILED, OK, Row, metric_info
-from benchmarks.report.load import read_folder
-from benchmarks.store import (
-    FINISHED,
-    Plan,
-    PlannedRun,
-    Store,
-    read_manifest,
-    write_failed_run,
-)
+from benchmarks.store import Plan, PlannedRun, Store, read_manifest, write_failed_run
 from benchmarks.suite import Suite, load_suite
-from benchmarks.verification import DamagedError
 from tasks.errors import UserError
 
 LOG = "log.txt"
@@ -244,7 +236,8 @@ class SuiteRun:
         """
         self._store.require_suite(self._plan.suite)
         if not self._set_damaged_aside(observer):
-            self._check_folder(observer)
+            for sentence in upkeep.damage_of_folder(self._store):
+                observer.found_damage(sentence)
         self._store.write_plan(self._plan)
         rows = self._collect(observer)
         for job in self.waiting():
@@ -253,7 +246,7 @@ class SuiteRun:
             self.outcomes.append(outcome)
             rows = self._collect(observer)
             observer.ended(outcome)
-        self._require_ended()
+        upkeep.require_ended(self._store, [job.run_id for job in self.jobs])
         return rows
 
     def _run(self, job: Job, observer: Observer) -> Outcome:
@@ -285,40 +278,18 @@ class SuiteRun:
         seconds = time.monotonic() - began
         return Outcome(job, self._store.collect([job.run_id]), seconds, folder / LOG, reason)
 
+    def _set_damaged_aside(self, observer: Observer) -> bool:
+        """Whether there was any damaged run."""
+        sentences = upkeep.set_damaged_aside(self._store, [job.run_id for job in self.jobs])
+        for sentence in sentences:
+            observer.found_damage(sentence)
+        return bool(sentences)
+
     def _collect(self, observer: Observer) -> list[Row]:
         self._set_damaged_aside(observer)
         rows = self._store.write_collected(self._plan.runs)
         self._publish(self._store.path)
         return rows
-
-    def _set_damaged_aside(self, observer: Observer) -> bool:
-        """Set aside what is damaged of the plan's runs; whether there was any."""
-        found = False
-        for run_id in dict.fromkeys(job.run_id for job in self.jobs):
-            damage = self._store.damage(run_id)
-            if damage:
-                found = True
-                aside = self._store.set_aside(run_id)
-                observer.found_damage(f"{damage}: the run was set aside as {aside.name}")
-        return found
-
-    def _check_folder(self, observer: Observer) -> None:
-        """Say what is wrong with plan and index, which are about to be written anew."""
-        if self._store.rows_path.exists():
-            try:
-                read_folder(self._store.path, metrics=())
-            except DamagedError as error:
-                observer.found_damage(f"{error.what}: it was written anew")
-
-    def _require_ended(self) -> None:
-        """Raise ``UserError`` if a run that had ended was damaged since, and is not repeated."""
-        for job in self.jobs:
-            if self._store.state(job.run_id) not in (FAILED, FINISHED):
-                raise UserError(
-                    f"the records of {job.run_id} in {self._store.path} were changed while the "
-                    "suite ran, and the run was set aside: give the same command once more, which "
-                    "repeats it"
-                )
 
 
 def _started_manifest(folder: Path) -> dict[str, Any] | None:

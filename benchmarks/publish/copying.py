@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.files import disk_errors
-from benchmarks.plan import PLAN
+from benchmarks.plan import PLAN, REPRODUCTION, check_reproduction
 from benchmarks.report.load import Results, read_folder
 from benchmarks.verification import DIGEST, RECORDS, ROWS, UNVERIFIED
 from tasks.errors import UserError
 
-OF_SUITE = (PLAN, ROWS, "reproduction.md", "reproduction.csv")
+OF_SUITE = (PLAN, ROWS, *REPRODUCTION)
 OF_RUN = (*RECORDS, DIGEST)
 
 
@@ -36,6 +36,7 @@ def copy_results(source: Path, published: Path, name: str = "") -> Path:
             suite.
     """
     results = read_folder(source)
+    check_reproduction(Path(source), results.plan)
     if results.unfinished or not results.runs:
         left = results.unfinished or "all"
         raise UserError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.files import write_text_atomic
+from benchmarks.plan import check_reproduction
 from benchmarks.publish import facts
 from benchmarks.publish.copying import is_published
 from benchmarks.report.load import Results, Run, read_folder
@@ -120,6 +121,7 @@ def text_of(found: Sequence[Published], others: Sequence[Path], reference: bool)
 
 def _published(path: Path) -> Published:
     results = read_folder(path)
+    check_reproduction(path, results.plan)
     reproduction = path / "reproduction.md"
     if reproduction.exists():
         return Published(path, results, reproduction.read_text(encoding="utf-8"))

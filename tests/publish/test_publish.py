@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from report.made_results import Made, make
 
+from benchmarks.plan import vouch_for
 from benchmarks.publish.copying import copy_results, folders_named
 from benchmarks.publish.readme import write_readme
 from benchmarks.report.load import read_folder
@@ -184,6 +185,9 @@ def test_a_reproduction_is_shown_by_its_comparison(tmp_path: Path) -> None:
     assert plan is not None
     store.write_plan(replace(plan, budget={}, title=""))  # each run has a budget of its own
     (store.path / "reproduction.md").write_text("odn; profile short.\n\n| table | verdict |\n")
+    with pytest.raises(UserError, match=r"reproduction\.md is not what was written of these runs"):
+        copy_results(store.path, tmp_path / "published")
+    vouch_for(store.path, [store.path / "reproduction.md"])
     copy_results(store.path, tmp_path / "published")
     text = page(tmp_path)
     assert "## reproduce-odn-short\nodn; profile short.\n\n| table | verdict |\n" in text

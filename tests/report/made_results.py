@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,21 @@ def make(folder: Path, made: Made | None = None) -> Store:
     )
     store.write_collected(planned)
     return store
+
+
+def make_old(folder: Path) -> None:
+    """Turn a results folder into one of schema 1, as it was before runs had digests."""
+    for run in folder.glob("runs/*"):
+        (run / "digest.json").unlink()
+        edit_json(run / "manifest.json", lambda values: values.pop("schema"))
+    edit_json(folder / "plan.json", lambda values: [values.pop(k) for k in ("schema", "sha256")])
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a file holds in place."""
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def run_rows(

@@ -11,7 +11,7 @@ from typing import Any
 import tasks
 from benchmarks.identity import code_fingerprint
 
-_PARTS = {"tasks": "the code of the tasks", "harness": "the code that trains and measures"}
+CHANGED = "the code that decides their numbers has changed since"
 
 
 def stale(manifest: Mapping[str, Any]) -> str:
@@ -24,11 +24,7 @@ def stale(manifest: Mapping[str, Any]) -> str:
     """
     recorded = manifest.get("fingerprint", {}).get("code", {})
     now = _code_now()
-    changed = [part for part in now if part in recorded and recorded[part] != now[part]]
-    if not changed:
-        return ""
-    names = " and ".join(_PARTS[part] for part in changed)
-    return f"{names} {'have' if len(changed) > 1 else 'has'} changed since"
+    return CHANGED if any(recorded.get(part, now[part]) != now[part] for part in now) else ""
 
 
 @cache

@@ -25,9 +25,9 @@ _HEAD = """\
 Real runs: every row, the tables, and a manifest for each run with its specification, checksums,
 versions and device. `depthbench publish` writes this page from them; notes on single runs are in
 their folders. Repeat a suite with `depthbench run SUITE --results DIR`, one run with
-`depthbench rerun`: equal run ids mean that nothing that decides a number changed. *Unverified* runs
-have no digest of their records; of *stale* ones the code that decides numbers has changed since
-([what that means](../docs/measurement.md#what-vouches-for-a-record)).
+`depthbench rerun`: equal run ids mean that nothing that decides a number changed. Runs marked
+*unverified* are from before records had digests; the code that *stale* runs were made with has
+changed since.
 """
 _REDUCED = """\
 None of these is run at a paper's budget, and none is compared with a paper's accuracy.
@@ -155,7 +155,7 @@ def _section(each: Published) -> Iterator[str]:
         "When": facts.when(each.manifests),
         "With": facts.software(each.manifests),
         "Commit": facts.commits(each.manifests),
-        "Note": "; ".join(each.results.marks),
+        "Note": "; ".join(mark for mark in each.results.marks if mark not in each.table),
         "Files": ", ".join(_files(each)),
         "Manifests": "; ".join(_manifests(each)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from end_to_end.end_to_end_helpers import command, write_suite
@@ -123,6 +124,9 @@ def test_truncated_rows(tmp_path):
     assert "line" in done.stderr
     mended = command("run", str(tmp_path / "tiny.yaml"), cwd=tmp_path)
     assert mended.returncode == 0
+    assert re.search(
+        r"^note: .*rows\.csv:\d+: .*cut short: it is written anew$", mended.stdout, re.M
+    )
     assert command("table", str(results), cwd=tmp_path).returncode == 0
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report.made_results import Made, make
+from report.made_results import Made, make, make_old
 
 from benchmarks.plan import vouch_for
 from benchmarks.publish.copying import copy_results, folders_named
@@ -190,8 +190,12 @@ def test_a_reproduction_is_shown_by_its_comparison(tmp_path: Path) -> None:
     vouch_for(store.path, [store.path / "reproduction.md"])
     copy_results(store.path, tmp_path / "published")
     text = page(tmp_path)
+    assert "- Note: " not in text
     assert "## reproduce-odn-short\nodn; profile short.\n\n| table | verdict |\n" in text
-    assert not (tmp_path / "published" / "reproduce-odn-short" / "table.md").exists()
+    published = tmp_path / "published" / "reproduce-odn-short"
+    assert not (published / "table.md").exists()
+    make_old(published)
+    assert "- Note: unverified: recorded before runs had digests.\n" in page(tmp_path)
 
 
 def test_no_results_yet_make_a_page_without_sections(tmp_path: Path) -> None:

@@ -329,12 +329,12 @@ def test_a_run_whose_code_has_changed_is_marked(
     for run in results.glob("runs/*-s1"):
         edit_json(run / "manifest.json", lambda m: m.update(fingerprint={"code": {"tasks": "0"}}))
         seal(run)
-    mark = "stale (3 of 6 runs): the code of the tasks has changed since"
+    mark = "stale (3 of 6 runs): the code that decides their numbers has changed since"
     assert mark in depthbench("table", results)[1].splitlines()[0]
     assert mark in depthbench("compare", results)[1]
     code, _, errors = depthbench(*words("publish", results, whole))
     assert (code, errors) == (0, "")
-    assert f"- Note: {mark}.\n" in (results.parent / "out" / "README.md").read_text()
+    assert f"; {mark}." in (results.parent / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("gone", ["the folder", "its rows"])

@@ -10,13 +10,15 @@ from typing import Any
 from benchmarks.records import COLUMNS, FAILED, OK, UNAVAILABLE, Row
 from tasks.errors import UserError
 
-_HEADER = ",".join(COLUMNS) + "\n"
+HEADER = ",".join(COLUMNS) + "\n"
+"""The first line of every ``rows.csv``."""
+
 _SEED, _VALUE, _STATUS = map(COLUMNS.index, ("seed", "value", "status"))
 
 
 def format_rows(rows: Iterable[Row]) -> str:
     """The text of a ``rows.csv``: a missing value is an empty field."""
-    lines = [_HEADER]
+    lines = [HEADER]
     for row in rows:
         # Not as_dict(): it copies deeply, which would take most of the time of a large table.
         values = dict(vars(row))
@@ -49,10 +51,10 @@ def parse_rows(
         line = content.count(b"\n", 0, error.start) + 1
         raise fail(line, "this is not UTF-8 text, so the file is damaged or cut short") from error
     last = text.count("\n") + 1
-    if not text.startswith(_HEADER):
-        if _HEADER.startswith(text):
+    if not text.startswith(HEADER):
+        if HEADER.startswith(text):
             raise fail(last, "the file is cut short")
-        raise fail(1, f"this is not a rows.csv of depthbench: the header must be {_HEADER.strip()}")
+        raise fail(1, f"this is not a rows.csv of depthbench: the header must be {HEADER.strip()}")
     if not text.endswith("\n"):
         raise fail(last, "the last line is cut short")
     rows: list[Row] = []

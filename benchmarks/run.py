@@ -59,6 +59,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         "label": built.label,
         "spec": planned["spec"],
         "fingerprint": planned["fingerprint"],
+        "sources": {"method": list(built.method.sources), "task": list(built.task.sources)},
         "recipe": vars(built.recipe),
         "environment": environment(),
         "device": describe_device(built.device),

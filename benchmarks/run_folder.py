@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from benchmarks.records import FAILED
-from benchmarks.store import FINISHED, read_manifest
+from benchmarks.verification import DIGEST, FINISHED, MANIFEST, Record, read_manifest, read_record
 from tasks.errors import UserError, did_you_mean
 
-MANIFEST = "manifest.json"
 _SHOWN = 5
 
 
@@ -24,7 +24,7 @@ def find_run(told: str | Path) -> Path:
         UserError: no run is meant by it, or several are.
     """
     path = Path(told).expanduser()
-    if (path / MANIFEST).is_file():
+    if _is_run(path):
         return path
     if (path / "runs").is_dir():
         known = found = _runs(path / "runs")
@@ -46,23 +46,38 @@ def find_run(told: str | Path) -> Path:
     )
 
 
-def finished_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run that has come to its end.
+def finished_record(folder: Path) -> Record:
+    """The verified records of a run that has come to its end.
 
     Raises:
-        UserError: there is none, it cannot be read, or the run has not finished.
+        UserError: there are none, one is missing or not what the run wrote, or the run has not
+            finished.
     """
-    manifest = read_manifest(folder)
+    record = read_record(folder)
+    manifest = read_manifest(folder) if record is None else record.manifest
     if manifest is None or "spec" not in manifest:
         raise UserError(f"{folder} is not the folder of a run: it has no {MANIFEST} of depthbench")
-    if manifest.get("status") != FINISHED:
-        state = "has failed" if manifest.get("status") == FAILED else "is not finished"
+    if record is None or record.status != FINISHED:
+        state = "has failed" if manifest["status"] == FAILED else "is not finished"
         raise UserError(
             f"the run {folder.name} {state}: give the command 'depthbench run' that began it once "
-            "more, which goes on with it"
+            "more, which resumes it"
         )
-    return manifest
+    return record
+
+
+def finished_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of :func:`finished_record`."""
+    return finished_record(folder).manifest
 
 
 def _runs(folder: Path) -> list[Path]:
-    return sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}"))
+    """The runs in a folder, without those that were set aside."""
+    with contextlib.suppress(OSError):
+        return sorted(p for p in folder.iterdir() if _is_run(p) and ".damaged-" not in p.name)
+    return []
+
+
+def _is_run(folder: Path) -> bool:
+    """One of the two is enough: where the other was lost, that is to be said of this run."""
+    return (folder / MANIFEST).is_file() or (folder / DIGEST).is_file()

@@ -1,28 +1,51 @@
-"""A results directory on disk: one folder a run, written so that a kill never spoils it.
+"""A results directory on disk: one folder a run, written so that it is crash-safe.
 
 ::
 
-    DIR/plan.json            the suite and its runs, in order
-    DIR/rows.csv             the rows of all finished and failed runs of the plan
-    DIR/runs/RUN_ID/         manifest.json, rows.csv and whatever else the run leaves
+    DIR/plan.json            the suite and its runs, in order, with a digest of its own content
+    DIR/rows.csv             an index: the rows of all finished and failed runs of the plan
+    DIR/runs/RUN_ID/         manifest.json, rows.csv, curve.csv, digest.json over these,
+                             and whatever else the run leaves
     DIR/runs/RUN_ID.damaged-1/   a run whose files were cut or changed, kept for a look
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import disk_errors, read_json, write_json_atomic, write_text_atomic
+from benchmarks.files import (
+    disk_errors,
+    read_bytes,
+    remove_temporaries,
+    write_json_atomic,
+    write_text_atomic,
+)
+from benchmarks.index import Entry, first_cell, index_of, lines_of
+from benchmarks.locking import hold
+from benchmarks.plan import PLAN, REPRODUCTION, Plan, PlannedRun, parse_plan, read_plan, write_plan
 from benchmarks.records import FAILED, Row
-from benchmarks.rows import format_rows, parse_rows
+from benchmarks.rows import parse_rows
+from benchmarks.verification import (
+    DIGEST,
+    FINISHED,
+    MANIFEST,
+    RECORDS,
+    ROWS,
+    RUNNING,
+    DamagedError,
+    Record,
+    UnsealedError,
+    read_manifest,
+    read_record,
+    write_failed_run,
+    write_finished_run,
+    write_rows,
+)
 from tasks.errors import UserError
 
 __all__ = [
@@ -41,33 +64,12 @@ __all__ = [
     "write_text_atomic",
 ]
 
-FINISHED = "finished"
-RUNNING = "running"
 ABSENT = "absent"
 DAMAGED = "damaged"
 STATES = (ABSENT, RUNNING, FAILED, FINISHED, DAMAGED)
 
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A line of ``plan.json``."""
-
-    run_id: str
-    label: str
-    seed: int
-    baseline: bool = False
-    """Whether the run is one of the suite's baseline method."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a results directory is for."""
-
-    suite: str
-    profile: str
-    title: str
-    budget: Mapping[str, float]
-    runs: tuple[PlannedRun, ...]
+_TABLES = ("table.md", "table.csv", "table.tex", *REPRODUCTION)
+"""What is written of the rows."""
 
 
 class Store:
@@ -82,6 +84,7 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._records: dict[str, tuple[object, Record | None]] = {}
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{path} is a file: name a folder for the results")
 
@@ -97,35 +100,36 @@ class Store:
         Raises:
             UserError: another process holds it, or the directory cannot be written.
         """
-        with disk_errors(self.path / ".lock"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise UserError(
-                        f"the file system of {self.path} has no locks ({error.strerror}): "
-                        "choose a local folder with --results"
-                    ) from error
-                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-                raise UserError(
-                    f"{self.path} is in use by another depthbench (process {holder or 'unknown'}): "
-                    "wait for it, or choose another folder with --results"
-                ) from error
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        with hold(self.path):
+            self._remove_temporaries()
             yield
-        finally:
-            os.close(descriptor)
 
     def run_dir(self, run_id: str) -> Path:
         """Where a run keeps its files."""
         return self.path / "runs" / run_id
 
+    def record(self, run_id: str) -> Record | None:
+        """The verified records of a run; None where it has not ended.
+
+        Raises:
+            DamagedError: a file is missing or not what the run wrote, or the folder is another
+                run's; names it.
+            NewerSchemaError: they are of a schema that this version does not know.
+        """
+        record = read_record(self.run_dir(run_id))
+        if record is not None:
+            _require_own(record, run_id)
+        return record
+
+    def kept_record(self, run_id: str) -> Record | None:
+        """:meth:`record`, read again only where size or time of a file has changed."""
+        stamp = _stamp(self.run_dir(run_id))
+        if run_id not in self._records or self._records[run_id][0] != stamp:
+            self._records[run_id] = stamp, self.record(run_id)
+        return self._records[run_id][1]
+
     def manifest(self, run_id: str) -> dict[str, Any] | None:
-        """The run's manifest; None when there is none.
+        """The run's manifest, whether it has ended or not; None when there is none.
 
         Raises:
             UserError: it cannot be read.
@@ -133,19 +137,20 @@ class Store:
         return read_manifest(self.run_dir(run_id))
 
     def state(self, run_id: str) -> str:
-        """One of ``STATES``; ``damaged`` when files are not what the run wrote."""
-        folder = self.run_dir(run_id)
-        if not folder.exists():
+        """One of ``STATES``; ``damaged`` when files are not what the run wrote.
+
+        Raises:
+            UserError: a file cannot be read, or a newer depthbench has written it.
+        """
+        if not self.run_dir(run_id).exists():
             return ABSENT
         try:
-            manifest = read_manifest(folder)
-            if manifest is None:
-                return RUNNING
-            if manifest.get("status") in (FINISHED, FAILED):
-                read_rows(folder / "rows.csv", manifest["rows_sha256"])
-            return str(manifest["status"]) if manifest["status"] in STATES else DAMAGED
-        except (UserError, KeyError):
+            record = self.kept_record(run_id)
+        except UnsealedError:  # killed before its last file: what is left to do is done again
+            return RUNNING
+        except DamagedError:
             return DAMAGED
+        return RUNNING if record is None else record.status
 
     def is_finished(self, run_id: str) -> bool:
         """Whether the run need not be run again."""
@@ -159,17 +164,53 @@ class Store:
     def open_run(self, run_id: str) -> Path:
         """The folder for a run that is about to start or to go on.
 
-        A damaged one is renamed to ``RUN_ID.damaged-N`` first, never deleted.
+        A damaged one is set aside first. One that had failed has not ended any more.
         """
         folder = self.run_dir(run_id)
+        state = self.state(run_id)
+        if state == DAMAGED:
+            self.set_aside(run_id)
         with disk_errors(folder):
-            if self.state(run_id) == DAMAGED:
-                number = 1
-                while (aside := folder.with_name(f"{run_id}.damaged-{number}")).exists():
-                    number += 1
-                folder.rename(aside)
             folder.mkdir(parents=True, exist_ok=True)
+            if state == FAILED:
+                (folder / DIGEST).unlink(missing_ok=True)
+                manifest = {**(read_manifest(folder) or {}), "status": RUNNING}
+                manifest.pop("reason", None)
+                write_json_atomic(folder / MANIFEST, manifest)
         return folder
+
+    def set_aside(self, run_id: str) -> Path:
+        """Rename a run's folder to ``RUN_ID.damaged-N``; it is never deleted."""
+        folder = self.run_dir(run_id)
+        number = 1
+        while (aside := folder.with_name(f"{run_id}.damaged-{number}")).exists():
+            number += 1
+        with disk_errors(folder):
+            folder.rename(aside)
+        return aside
+
+    def damage(self, run_id: str) -> str:
+        """What is wrong with a damaged run, in a sentence that names the file; empty for others."""
+        if self.state(run_id) != DAMAGED:
+            return ""
+        try:
+            self.record(run_id)
+        except DamagedError as error:
+            return error.what
+        return ""
+
+    def require_suite(self, suite: str) -> None:
+        """Refuse a directory that belongs to another suite.
+
+        Raises:
+            UserError: it does, or its plan cannot be read.
+        """
+        earlier, _ = parse_plan(self.path)
+        if earlier is not None and earlier.suite != suite:
+            raise UserError(
+                f"{self.path} holds the results of the suite '{earlier.suite}', not of "
+                f"'{suite}': choose another folder with --results"
+            )
 
     def write_plan(self, plan: Plan) -> None:
         """Record what the directory is for.
@@ -177,31 +218,16 @@ class Store:
         Raises:
             UserError: it already belongs to another suite.
         """
-        earlier = self.plan()
-        if earlier is not None and earlier.suite != plan.suite:
-            raise UserError(
-                f"{self.path} holds the results of the suite '{earlier.suite}', not of "
-                f"'{plan.suite}': choose another folder with --results"
-            )
-        write_json_atomic(self.path / "plan.json", asdict(plan))
+        self.require_suite(plan.suite)
+        write_plan(self.path, plan)
 
     def plan(self) -> Plan | None:
         """The recorded plan; None for a directory without one.
 
         Raises:
-            UserError: ``plan.json`` cannot be read.
+            UserError: ``plan.json`` cannot be read or was changed.
         """
-        file = self.path / "plan.json"
-        values = read_json(file)
-        if values is None:
-            return None
-        try:
-            runs = tuple(PlannedRun(**run) for run in values.pop("runs"))
-            return Plan(**values, runs=runs)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise UserError(
-                f"{file} is not a plan of depthbench: remove it and run again"
-            ) from error
+        return read_plan(self.path)
 
     def collect(self, runs: Iterable[PlannedRun | str]) -> list[Row]:
         """The rows of those runs that finished or failed, in the order given.
@@ -210,78 +236,61 @@ class Store:
         """
         rows: list[Row] = []
         for run in runs:
-            run_id = run if isinstance(run, str) else run.run_id
-            if self.state(run_id) not in (FINISHED, FAILED):
-                continue
-            found = read_rows(self.run_dir(run_id) / "rows.csv")
-            label = "" if isinstance(run, str) else run.label
+            run_id, label = (run, "") if isinstance(run, str) else (run.run_id, run.label)
+            record = self._ended(run_id)
+            found = [] if record is None else record.rows()
             rows += [replace(row, method=label) for row in found] if label else found
         return rows
 
-    def write_collected(self, runs: Iterable[PlannedRun | str]) -> list[Row]:
-        """Write ``DIR/rows.csv`` from :meth:`collect` and return its rows."""
-        rows = self.collect(runs)
-        write_rows(self.rows_path, rows)
-        return rows
+    def write_collected(self, runs: Sequence[PlannedRun]) -> list[Row]:
+        """Write ``DIR/rows.csv``, the index of these runs, and return the rows in it."""
+        lines: dict[Entry, bytes] = {}
+        for run in runs:
+            record = self._ended(run.run_id)
+            if record is not None:
+                lines[run.run_id, run.label] = lines_of(record, run.label)
+        write_text_atomic(self.rows_path, index_of(lines))
+        return self.collect(runs)
+
+    def _ended(self, run_id: str) -> Record | None:
+        """The record of a run that finished or failed, and is not damaged."""
+        return self.kept_record(run_id) if self.state(run_id) in (FINISHED, FAILED) else None
+
+    def _remove_temporaries(self) -> None:
+        """What writes that were killed have left; the caller holds the lock."""
+        remove_temporaries(self.path, (PLAN, ROWS, *_TABLES))
+        for folder in (self.path / "runs").glob("*"):
+            remove_temporaries(folder, (*RECORDS, DIGEST))
+            with contextlib.suppress(OSError):
+                (folder / "checkpoints" / "latest.tmp").unlink()
 
 
-def write_finished_run(folder: Path, rows: Iterable[Row], manifest: Mapping[str, Any]) -> None:
-    """End a run well: its rows, then the manifest that vouches for them.
-
-    ``status`` and ``rows_sha256`` are added to the manifest.
-    """
-    _end_run(folder, rows, manifest, FINISHED)
-
-
-def write_failed_run(folder: Path, rows: Iterable[Row], manifest: Mapping[str, Any]) -> None:
-    """End a run that failed; ``rows`` hold why. It is run again next time."""
-    _end_run(folder, rows, manifest, FAILED)
-
-
-def _end_run(folder: Path, rows: Iterable[Row], manifest: Mapping[str, Any], status: str) -> None:
-    digest = write_rows(folder / "rows.csv", rows)
-    write_json_atomic(
-        folder / "manifest.json", {**manifest, "status": status, "rows_sha256": digest}
-    )
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """``manifest.json`` of a run folder; None when there is none.
+def read_rows(path: Path) -> list[Row]:
+    """Read a ``rows.csv`` as it is, unverified, all of it or nothing.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file is absent, cut short or not of depthbench; names the line.
     """
-    return read_json(folder / "manifest.json")
+    content = read_bytes(path)
+    if content is None:
+        raise UserError(f"cannot read {path}: there is no such file")
+    return parse_rows(content, str(path))
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> str:
-    """Write rows and return the SHA-256 of the file."""
-    text = format_rows(rows)
-    write_text_atomic(path, text)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+def _stamp(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:
+    """Inode, size and time of each record."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (*RECORDS, DIGEST):
+        try:
+            facts = os.stat(folder / name)
+            found.append((facts.st_ino, facts.st_size, facts.st_mtime_ns))
+        except OSError:
+            found.append(None)
+    return tuple(found)
 
 
-def read_rows(
-    path: Path,
-    sha256: str | None = None,
-    keep: Callable[[Sequence[str]], bool] | None = None,
-) -> list[Row]:
-    """Read a ``rows.csv``, all of it or nothing.
-
-    Args:
-        path: the file.
-        sha256: what :func:`write_rows` returned, where it is known: without it a file that was
-            cut exactly between two rows passes for a shorter one.
-        keep: which lines are wanted, see :func:`benchmarks.rows.parse_rows`.
-
-    Raises:
-        UserError: the file is absent, cut short, changed or not of depthbench; names the line.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    rows = parse_rows(content, str(path), keep)
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path} is not the file that the run wrote: run it again")
-    return rows
+def _require_own(record: Record, run_id: str) -> None:
+    """Refuse a run in the folder of another."""
+    named = {str(record.manifest.get("run_id", run_id)), first_cell(record, "run_id") or run_id}
+    for other in named - {run_id}:
+        raise DamagedError(f"{record.folder} holds the run {other}")

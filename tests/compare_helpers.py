@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,6 @@ from benchmarks.store import (
     Store,
     write_failed_run,
     write_finished_run,
-    write_rows,
 )
 
 PHASES = {
@@ -46,6 +46,7 @@ class Conditions:
     suite: str = "mine"
     code: str = "1"
     manifests: bool = True
+    """Whether there is more than rows: runs with manifests, and a plan."""
     failed: Mapping[tuple[str, int], str] = field(default_factory=dict)
     busy: frozenset[tuple[str, int]] = frozenset()
     """Methods and seeds whose times were measured while others held the cores."""
@@ -59,7 +60,7 @@ def write_folder(folder: Path, values: Values, told: Conditions | None = None) -
     for name, metrics in values.items():
         method, _, variant = name.partition(":")
         methods.setdefault(method, {})[variant or "full"] = metrics
-    planned, everything = [], []
+    planned = []
     for number, (method, variants) in enumerate(methods.items()):
         seeds = {s for metrics in variants.values() for of in metrics.values() for s in of}
         seeds |= {seed for name, seed in told.failed if name == method}
@@ -80,13 +81,12 @@ def write_folder(folder: Path, values: Values, told: Conditions | None = None) -
                 if (method, seed) in told.busy:
                     rows = [replace(r, reason=DISTURBED) if r.unit == "s" else r for r in rows]
                 write_finished_run(store.open_run(run_id), rows, manifest(method, seed, told))
-            if not told.manifests:
-                (store.run_dir(run_id) / "manifest.json").unlink()
-            everything += rows
-    if told.manifests:
-        budget = {"epochs": told.epochs}
-        store.write_plan(Plan(told.suite, told.profile, "made", budget, tuple(planned)))
-    write_rows(store.rows_path, everything)
+    budget = {"epochs": told.epochs}
+    store.write_plan(Plan(told.suite, told.profile, "made", budget, tuple(planned)))
+    store.write_collected(planned)
+    if not told.manifests:
+        (folder / "plan.json").unlink()
+        shutil.rmtree(folder / "runs")
     return folder
 
 

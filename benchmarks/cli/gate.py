@@ -10,7 +10,12 @@ import typer
 
 from benchmarks.compare.gate import columns_judged, judge
 from benchmarks.compare.gate_text import conclusion, fails, show_rest, show_tests
-from benchmarks.compare.reference import read_reference, summarise_folders, write_reference
+from benchmarks.compare.reference import (
+    Reference,
+    read_reference,
+    summarise_folders,
+    write_reference,
+)
 from benchmarks.compare.sizes import parse_sizes
 from benchmarks.records import BUSY
 from benchmarks.statistics.arrays import require_between
@@ -69,6 +74,7 @@ def gate(
     found = summarise_folders(results)
     if write:
         count = write_reference(against, found)
+        _note(found)
         suites = ", ".join(sorted(found.suites))
         busy = sum(bool(entry.busy) for entry in found.entries.values())
         unjudged = f"; {busy} of them were measured on a {BUSY}, and will not be judged by"
@@ -88,6 +94,7 @@ def gate(
     reference = read_reference(against)
     columns = columns_judged(metric or (), reference, found)
     sizes = parse_sizes(smallest or (), columns, "--smallest")
+    _note(found)
     checks = judge(reference, found, columns, alpha, sizes)
     failed = fails(checks, strict)
     if as_json:
@@ -103,3 +110,8 @@ def gate(
         print("\n".join(filter(None, parts)))
     if failed:
         raise typer.Exit(GATE_FAILED)
+
+
+def _note(found: Reference) -> None:
+    for mark in found.marks:
+        typer.echo(f"note: {mark}", err=True)

@@ -57,6 +57,10 @@ class PlainDisplay(Observer):
     ) -> None:
         pass
 
+    def found_damage(self, sentence: str) -> None:
+        """Pass it on."""
+        self._write(f"note: {sentence}")
+
     def event(self, job: Job, event: Mapping[str, Any]) -> None:
         """Pass notes on."""
         if event["event"] == "note":
@@ -109,6 +113,10 @@ class LiveDisplay(Observer):
     ) -> None:
         self._live.refresh()
         self._live.__exit__(kind, error, trace)
+
+    def found_damage(self, sentence: str) -> None:
+        """Leave it above the table."""
+        self._live.console.print(f"note: {sentence}", markup=False, highlight=False)
 
     def started(self, job: Job) -> None:
         """Show the run as the one under way."""

@@ -18,16 +18,16 @@ from benchmarks.cli.run import INTERRUPTED, display
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import PRELOAD
 from benchmarks.launch.suite_run import SuiteRun
+from benchmarks.plan import vouch_for
 from benchmarks.records import Row
 from benchmarks.reproduce.judging import Finding, judge_items
 from benchmarks.reproduce.plan_report import plan_document, print_plan
 from benchmarks.reproduce.planning import Reproduction, has_gpu, plan_reproduction
 from benchmarks.reproduce.report import print_findings, write
-from benchmarks.reproduce.results import ReproductionStore
 from benchmarks.reproduce.routes import Setting
 from benchmarks.reproduce.routing import select_claims
 from benchmarks.statistics.equivalence import CONTRADICTED
-from benchmarks.store import Plan, PlannedRun
+from benchmarks.store import Plan, PlannedRun, Store
 from tasks.errors import UserError
 
 
@@ -105,8 +105,8 @@ def reproduce(
             setting = Setting(profile.value, has_gpu(server, device), device)
             shown_table = None if table is None else claims[0].table
             made = Reproduction(paper, shown_table, setting, tuple(range(count)))
-            store = ReproductionStore(results or Path("results") / made.suite)
-            store.check()
+            store = Store(results or Path("results") / made.suite)
+            store.require_suite(made.suite)
             with nullcontext() if plan else store.lock():
                 with messages.status("planning") as status:
                     # A plan times every run; else only what is left to do is worth it.
@@ -126,6 +126,7 @@ def reproduce(
         raise typer.Exit(INTERRUPTED) from None
     findings = judge_items(made.items, _by_run(rows))
     files = write(store.path, made, findings)
+    vouch_for(store.path, files)
     if as_json:
         print(json.dumps(_document(made, driver, findings, store, files), indent=2))
     else:
@@ -162,14 +163,14 @@ def _preload(claims: list[Claim]) -> tuple[str, ...]:
     return (*PRELOAD, PRELOAD_DETECTION) if detection else PRELOAD
 
 
-def _driver(made: Reproduction, store: ReproductionStore, server: ForkServer) -> SuiteRun:
+def _driver(made: Reproduction, store: Store, server: ForkServer) -> SuiteRun:
     jobs = made.jobs
     runs = tuple(PlannedRun(job.run_id, job.label, job.seed) for job in jobs)
     plan = Plan(made.suite, made.setting.profile, "", {}, runs)
     return SuiteRun(jobs, plan, store, server, publish=lambda folder: None)
 
 
-def _show_plan(made: Reproduction, store: ReproductionStore, as_json: bool) -> None:
+def _show_plan(made: Reproduction, store: Store, as_json: bool) -> None:
     if as_json:
         print(json.dumps(plan_document(made, store), indent=2))
     else:
@@ -187,7 +188,7 @@ def _document(
     made: Reproduction,
     driver: SuiteRun,
     findings: list[Finding],
-    store: ReproductionStore,
+    store: Store,
     files: list[Path],
 ) -> dict[str, Any]:
     """What ``--json`` prints at the end."""

@@ -29,8 +29,9 @@ from benchmarks.launch.preload import preload_for_tasks
 from benchmarks.launch.suite_run import Job, SuiteRun, plan_run
 from benchmarks.launch.timing import duration
 from benchmarks.records import Row
-from benchmarks.run_folder import find_run, finished_manifest
-from benchmarks.store import FINISHED, Plan, PlannedRun, Store, read_rows
+from benchmarks.run_folder import find_run, finished_record
+from benchmarks.store import FINISHED, Plan, PlannedRun, Store
+from benchmarks.verification import CURVE
 from tasks.errors import UserError
 
 DEFAULT = Path("results") / "reruns"
@@ -113,24 +114,16 @@ def rerun(
 def read_original(told: str) -> Original:
     """The run to repeat.
 
-    Rows or a manifest that were changed do not stop the repetition: it shows what was changed.
-
     Raises:
-        UserError: no run is meant, it is not finished, or its files cannot be read at all.
+        UserError: no run is meant, it is not finished, or its records are not what it wrote.
     """
     folder = find_run(told)
-    manifest = finished_manifest(folder)
-    if not isinstance(manifest["spec"], dict):
-        raise UserError(f"{folder / 'manifest.json'} is damaged: its spec is no mapping")
-    rows = read_rows(folder / "rows.csv")
+    record = finished_record(folder)
     doubts = []
-    try:
-        read_rows(folder / "rows.csv", manifest.get("rows_sha256", ""))
-    except UserError:
-        doubts.append("the run's rows.csv is not the file that the run wrote")
-    if id_holds(manifest) is False:
+    if id_holds(record.manifest) is False:
         doubts.append("the run's manifest is not the one that its id was made from")
-    return Original(folder, manifest, rows, read_curve(folder / "curve.csv") or [], doubts)
+    curve = read_curve(folder / CURVE) or []
+    return Original(folder, record.manifest, record.rows(), curve, doubts)
 
 
 def planned_print(job: Job) -> dict[str, Any]:
@@ -210,8 +203,8 @@ def judge(
         changed: what its fingerprint has that the run's has not.
         points: the tolerance of metrics in %; None for what seeds and images allow.
     """
-    manifest = finished_manifest(folder)
-    repeated = read_rows(folder / "rows.csv", manifest["rows_sha256"])
+    repeated = finished_record(folder)
+    manifest = repeated.manifest
     changed = [*changed, *_kernel_changes(original.manifest, manifest)]
     exactly = not changed and repeats_exactly(original.manifest) and repeats_exactly(manifest)
     seeds = other_seeds(original.folder, original.manifest)
@@ -219,7 +212,7 @@ def judge(
     own = not exactly and points is None and bool(allowed.points)
     compared = compare_runs(
         (original.rows, original.curve),
-        (repeated, read_curve(folder / "curve.csv") or []),
+        (repeated.rows(), read_curve(folder / CURVE) or []),
         exactly,
         TOLERANCE if points is None else points,
         watched=bool({"seconds", "joules"} & set(original.manifest["spec"].get("budget") or {})),

@@ -55,6 +55,7 @@ def read(paths: Sequence[Path], metrics: Sequence[str] = (), allowed: Collection
     for path in {Path(path).resolve(): path for path in paths}.values():
         results = read_folder(path, wanted)
         placed += [Placed(str(path), run, conditions_of(run.manifest)) for run in results.runs]
+        notes += [f"{path}: {mark}" for mark in results.marks]
         if results.unfinished:
             runs = "run has" if results.unfinished == 1 else "runs have"
             notes.append(f"{results.unfinished} {runs} not finished in {path}")

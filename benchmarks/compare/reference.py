@@ -74,6 +74,10 @@ class Reference:
 
     entries: Mapping[Key, Entry]
     failed: Mapping[Method, Mapping[int, str]]
+    marks: Sequence[str] = ()
+    """What must be said of the folders that it was made of: unverified, stale runs."""
+    rows_alone: Sequence[Path] = ()
+    """Those of the folders that hold rows without the records of their runs."""
 
     @property
     def suites(self) -> set[str]:
@@ -87,7 +91,8 @@ def summarise_folders(paths: Sequence[Path]) -> Reference:
     Raises:
         UserError: a folder has no results or damaged ones, or two runs have one method and seed.
     """
-    runs = [run for path in _once(paths) for run in read_folder(path).runs]
+    folders = {path: read_folder(path) for path in _once(paths)}
+    runs = [run for results in folders.values() for run in results.runs]
     suites: dict[str, list[Run]] = {}
     for run in runs:
         suites.setdefault(run.rows[0].suite, []).append(run)
@@ -105,7 +110,12 @@ def summarise_folders(paths: Sequence[Path]) -> Reference:
         for row in rows:
             if row.status == FAILED:
                 failed.setdefault(_method(suite, row), {})[row.seed] = row.reason
-    return Reference(entries, failed)
+    return Reference(
+        entries,
+        failed,
+        [f"{path}: {mark}" for path, results in folders.items() for mark in results.marks],
+        [path for path, of in folders.items() if any(run.manifest is None for run in of.runs)],
+    )
 
 
 def read_reference(path: Path) -> Reference:
@@ -152,8 +162,14 @@ def write_reference(path: Path, found: Reference) -> int:
         How many lines the suites of ``found`` have in it.
 
     Raises:
-        UserError: the file is there and not a reference, or cannot be written.
+        UserError: the file is there and not a reference, or cannot be written, or ``found`` is of
+            rows without the records of their runs.
     """
+    if found.rows_alone:
+        raise UserError(
+            f"{found.rows_alone[0]} holds rows without the records of their runs, and nothing "
+            "vouches for them: write the reference from a folder that 'depthbench run' has written"
+        )
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file such as {path / 'main.csv'}")
     kept = read_reference(path).entries if path.exists() else {}

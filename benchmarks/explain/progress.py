@@ -11,6 +11,7 @@ from benchmarks.explain.commands import results_folder, suite_command
 from benchmarks.explain.origin import id_holds
 from benchmarks.explain.subject import Subject
 from benchmarks.records import FAILED, UNAVAILABLE
+from benchmarks.verification import UNVERIFIED
 
 
 def segments(run: Subject) -> list[dict[str, Any]]:
@@ -74,7 +75,7 @@ def run_is_alive(run: Subject) -> bool:
 
 def warnings(run: Subject, balances: Sequence[Balance]) -> list[str]:
     """What should make a reader careful, a sentence each."""
-    found = []
+    found = [] if run.verified else [f"unverified: {UNVERIFIED}"]
     if id_holds(run.manifest) is False:
         found.append("the id does not follow from the manifest: the manifest was changed")
     if run.part("environment", "git").get("dirty"):

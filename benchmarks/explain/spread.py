@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.identity import deciding
 from benchmarks.records import OK, Row
-from benchmarks.store import FINISHED, read_manifest, read_rows
+from benchmarks.verification import FINISHED, read_record
 from tasks.errors import UserError
 
 Key = tuple[str, str, str]
@@ -94,10 +94,11 @@ def other_seeds(folder: Path, manifest: Mapping[str, Any]) -> list[list[Row]]:
     found = {}
     for file in sorted(folder.absolute().parent.glob("*/manifest.json")):
         try:
-            other = read_manifest(file.parent) or {}
-            if other.get("status") != FINISHED or not _same_but_seed(manifest, other):
+            other = read_record(file.parent)
+            if other is None or other.status != FINISHED:
                 continue
-            found[other["spec"]["seed"]] = read_rows(file.parent / "rows.csv", other["rows_sha256"])
+            if _same_but_seed(manifest, other.manifest):
+                found[other.manifest["spec"]["seed"]] = other.rows()
         except (UserError, KeyError, TypeError, AttributeError):
             continue  # damaged: it shows no spread
     return list(found.values())

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.explain.checkpoint import Progress, read_progress
-from benchmarks.records import FAILED, OK, Row, declare_metric
+from benchmarks.records import OK, Row, declare_metric
 from benchmarks.report.columns import QUALITIES
 from benchmarks.run_folder import find_run
-from benchmarks.store import FINISHED, RUNNING, read_manifest, read_rows
+from benchmarks.verification import CURVE, FINISHED, read_manifest, read_record
 from tasks.errors import UserError
 
 LOG_LINES = 6
@@ -38,6 +38,8 @@ class Subject:
         curve_missing: why there is no curve; empty where there is one.
         progress: the last checkpoint; None where there is none.
         log: the last lines of the log.
+        verified: whether the records were compared with their digest; True while there is none to
+            be had, as the run is not finished.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Subject:
     curve_missing: str
     progress: Progress | None
     log: tuple[str, ...]
+    verified: bool = True
 
     @property
     def state(self) -> str:
@@ -118,30 +121,30 @@ def read_subject(told: str | Path) -> Subject:
         UserError: no run is meant, or a file of it is cut short, damaged or changed.
     """
     folder = find_run(told)
-    manifest = read_manifest(folder)
-    if manifest is None or not isinstance(manifest.get("spec"), dict):
+    record = read_record(folder)
+    manifest = read_manifest(folder) if record is None else record.manifest
+    if manifest is None or "spec" not in manifest:
         raise UserError(f"{folder} is not the folder of a run: its manifest names no 'spec'")
-    status = manifest.get("status")
-    if status not in (FINISHED, FAILED, RUNNING):
-        raise UserError(
-            f"{folder / 'manifest.json'} is damaged: its status is '{status}', which is neither "
-            f"{FINISHED}, {FAILED} nor {RUNNING}"
-        )
-    rows: list[Row] = []
-    if status != RUNNING:
-        rows = read_rows(folder / "rows.csv", manifest.get("rows_sha256"))
-        for row in rows:
-            declare_metric(row.metric, row.unit)
+    rows = [] if record is None else record.rows()
+    for row in rows:
+        declare_metric(row.metric, row.unit)
     progress = read_progress(folder / "checkpoints" / "latest.pth")
-    if status == FINISHED:
-        path = folder / "curve.csv"
+    if manifest["status"] == FINISHED:
+        path = folder / CURVE
         curve = read_curve(path)
         missing = "" if curve is not None else f"{path} is not there"
     else:
         curve = None if progress is None or progress.problem else list(progress.curve)
         missing = "" if curve else "no validation has been saved yet"
     return Subject(
-        folder, manifest, tuple(rows), tuple(curve or ()), missing, progress, _log(folder)
+        folder,
+        manifest,
+        tuple(rows),
+        tuple(curve or ()),
+        missing,
+        progress,
+        _log(folder),
+        record is None or record.verified,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmarks.explain.origin import as_recorded, changes, named_changes
 from benchmarks.identity import deciding
-from benchmarks.store import RUNNING, Store, read_manifest
+from benchmarks.store import Store
+from benchmarks.verification import RUNNING, read_manifest
 from tasks.errors import UserError
 
 

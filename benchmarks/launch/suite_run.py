@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.launch import upkeep
 from benchmarks.launch.half_done import begun_under_another_id, started_manifest, unfinished_runs
 from benchmarks.launch.local import ForkServer, RunFailed
 from benchmarks.records import FAILED, OK, Row, metric_info
@@ -98,6 +99,9 @@ class Outcome:
 
 class Observer:
     """Is told what happens while a suite runs; does nothing by itself."""
+
+    def found_damage(self, sentence: str) -> None:
+        """A file of the results folder is not what was written; it is made anew."""
 
     def started(self, job: Job) -> None:
         """A run begins."""
@@ -223,12 +227,20 @@ class SuiteRun:
     def run(self, observer: Observer) -> list[Row]:
         """Carry out every run that is not finished, and return the rows of the whole plan.
 
+        A run whose records are not what it wrote is set aside and repeated, and the observer hears
+        which file it was.
+
         Raises:
             KeyboardInterrupt: the run under way has been ended; finished ones are on disk.
-            UserError: results cannot be written.
+            UserError: results cannot be written, belong to another suite or to a newer version, or
+                were changed while the suite ran.
         """
+        self._store.require_suite(self._plan.suite)
+        if not self._set_damaged_aside(observer):
+            for sentence in upkeep.damage_of_folder(self._store):
+                observer.found_damage(sentence)
         self._store.write_plan(self._plan)
-        rows = self._collect()
+        rows = self._collect(observer)
         half_done = unfinished_runs(self._store)
         for job in self.waiting():
             observer.started(job)
@@ -237,12 +249,16 @@ class SuiteRun:
                 observer.event(job, {"event": "note", "text": note})
             outcome = self._run(job, observer)
             self.outcomes.append(outcome)
-            rows = self._collect()
+            rows = self._collect(observer)
             observer.ended(outcome)
+        upkeep.require_ended(self._store, [job.run_id for job in self.jobs])
         return rows
 
     def _run(self, job: Job, observer: Observer) -> Outcome:
+        had_failed = self._store.state(job.run_id) == FAILED
         folder = self._store.open_run(job.run_id)
+        if had_failed:  # the row that says so is not the run's any more
+            self._collect(observer)
         began = time.monotonic()
         reason = ""
         try:
@@ -267,7 +283,15 @@ class SuiteRun:
         seconds = time.monotonic() - began
         return Outcome(job, self._store.collect([job.run_id]), seconds, folder / LOG, reason)
 
-    def _collect(self) -> list[Row]:
+    def _set_damaged_aside(self, observer: Observer) -> bool:
+        """Whether there was any damaged run."""
+        sentences = upkeep.set_damaged_aside(self._store, [job.run_id for job in self.jobs])
+        for sentence in sentences:
+            observer.found_damage(sentence)
+        return bool(sentences)
+
+    def _collect(self, observer: Observer) -> list[Row]:
+        self._set_damaged_aside(observer)
         rows = self._store.write_collected(self._plan.runs)
         self._publish(self._store.path)
         return rows

@@ -1,4 +1,4 @@
-"""A results folder copied to be kept: rows, manifests and curves, no logs or checkpoints."""
+"""A results folder copied to be kept: the records of its runs, no logs or checkpoints."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.files import disk_errors
+from benchmarks.plan import PLAN, REPRODUCTION, check_reproduction
 from benchmarks.report.load import Results, read_folder
+from benchmarks.verification import DIGEST, RECORDS, ROWS, UNVERIFIED
 from tasks.errors import UserError
 
-OF_SUITE = ("plan.json", "rows.csv", "reproduction.md", "reproduction.csv")
-OF_RUN = ("manifest.json", "rows.csv", "curve.csv")
+OF_SUITE = (PLAN, ROWS, *REPRODUCTION)
+OF_RUN = (*RECORDS, DIGEST)
 
 
 def copy_results(source: Path, published: Path, name: str = "") -> Path:
@@ -30,13 +32,21 @@ def copy_results(source: Path, published: Path, name: str = "") -> Path:
         The new folder.
 
     Raises:
-        UserError: ``source`` is damaged or not finished, or the name belongs to another suite.
+        UserError: ``source`` is damaged, unverified or not finished, or the name belongs to another
+            suite.
     """
     results = read_folder(source)
+    check_reproduction(Path(source), results.plan)
     if results.unfinished or not results.runs:
         left = results.unfinished or "all"
         raise UserError(
             f"{source} has runs that are not finished ({left}): let 'depthbench run' end first"
+        )
+    unverified = [run.run_id for run in results.runs if not run.verified]
+    if unverified:
+        raise UserError(
+            f"{source} has {len(unverified)} of {len(results.runs)} runs that nothing vouches for "
+            f"({UNVERIFIED}): run the suite into a new folder, and publish that"
         )
     target = published / (name or (results.suite if results.plan else Path(source).resolve().name))
     if target.parent != published or target.name.startswith("."):
@@ -54,6 +64,11 @@ def copy_results(source: Path, published: Path, name: str = "") -> Path:
         os.replace(new, target)
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a folder of ``published`` holds results, whole or not."""
+    return any((folder / name).exists() for name in (PLAN, ROWS, "runs"))
 
 
 def folders_named(results: Results) -> Iterator[str]:
@@ -76,7 +91,7 @@ def _absolute(value: Any) -> Iterator[str]:
 
 
 def _require_same_suite(target: Path, results: Results) -> None:
-    if not (target / "rows.csv").exists():
+    if not is_published(target):
         return
     there = read_folder(target)
     if there.suite != results.suite:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.files import write_text_atomic
+from benchmarks.plan import check_reproduction
 from benchmarks.publish import facts
+from benchmarks.publish.copying import is_published
 from benchmarks.report.load import Results, Run, read_folder
 from benchmarks.report.tables import write_tables
 
@@ -25,6 +27,8 @@ versions and device. `depthbench publish` writes this page from them; notes on s
 their folders. Repeat a suite with `depthbench run SUITE --results DIR`, one run with
 `depthbench rerun`. Equal run ids mean the same specification, code, data, versions and device; on
 another instruction set such a run differs by about as much as another seed does.
+Runs marked *unverified* are from before records had digests; the code that *stale* runs were made
+with has changed since.
 """
 _REDUCED = """\
 None of these is run at a paper's budget, and none is compared with a paper's accuracy.
@@ -63,8 +67,8 @@ class Published:
     @cached_property
     def profiles(self) -> list[str]:
         """``paper``, ``short`` or ``smoke``; several where a folder has no one plan."""
-        told = [manifest.get("spec", {}).get("profile") for manifest in self.manifests]
-        return list(dict.fromkeys(filter(None, [self.results.profile, *told])))
+        of_runs = [manifest.get("spec", {}).get("profile") for manifest in self.manifests]
+        return list(dict.fromkeys(filter(None, [self.results.profile, *of_runs])))
 
     @property
     def budget(self) -> str:
@@ -87,7 +91,8 @@ def write_readme(folder: Path) -> list[Path]:
     Raises:
         UserError: published results are damaged.
     """
-    found = [_published(path.parent) for path in sorted(folder.glob("published/*/rows.csv"))]
+    paths = sorted(filter(is_published, folder.glob("published/[!.]*")))
+    found = [_published(path) for path in paths]
     others = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
     write_text_atomic(folder / "README.md", text_of(found, others, (folder / "main.csv").exists()))
     return [each.path for each in found]
@@ -117,6 +122,7 @@ def text_of(found: Sequence[Published], others: Sequence[Path], reference: bool)
 
 def _published(path: Path) -> Published:
     results = read_folder(path)
+    check_reproduction(path, results.plan)
     reproduction = path / "reproduction.md"
     if reproduction.exists():
         return Published(path, results, reproduction.read_text(encoding="utf-8"))
@@ -150,6 +156,7 @@ def _section(each: Published) -> Iterator[str]:
         "When": facts.when(each.manifests),
         "With": facts.software(each.manifests),
         "Commit": facts.commits(each.manifests),
+        "Note": "; ".join(mark for mark in each.results.marks if mark not in each.table),
         "Files": ", ".join(_files(each)),
         "Manifests": "; ".join(_manifests(each)),
     }

@@ -50,7 +50,7 @@ class Summary:
     def title(self) -> str:
         """What the numbers are of."""
         of = self.results
-        title = describe(of.rows, of.plan, of.baseline, of.devices, of.name)
+        title = describe(of, of.name)
         if of.unfinished:
             runs = "1 planned run is" if of.unfinished == 1 else f"{of.unfinished} planned runs are"
             title += f" {runs} not finished."

@@ -5,114 +5,25 @@ Nothing here imports torch, and a folder is read once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.budget import Budget
+from benchmarks.files import read_bytes
+from benchmarks.index import check_index, grouped, lines_of
+from benchmarks.plan import PLAN, check_made
 from benchmarks.records import COLUMNS, FAILED, Row, declare_metric
-from benchmarks.store import FINISHED, Plan, Store, read_rows
+from benchmarks.report.results import Results, Run
+from benchmarks.rows import parse_rows
+from benchmarks.store import Plan, PlannedRun, Store
+from benchmarks.verification import REWRITE, ROWS, DamagedError
 from tasks.errors import UserError
+
+__all__ = ["Results", "Run", "load", "read_folder"]
 
 _RUN, _METHOD, _METRIC, _UNIT, _STATUS = map(
     COLUMNS.index, ("run_id", "method", "metric", "unit", "status")
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run that finished or failed: where it lies and what it measured.
-
-    Attributes:
-        folder: ``RESULTS/runs/RUN_ID``; it need not be there, rows alone may have been published.
-        rows: at least one.
-        baseline: whether the plan calls it a run of the baseline.
-        manifest: None where there is none.
-    """
-
-    run_id: str
-    folder: Path
-    rows: tuple[Row, ...]
-    baseline: bool
-    manifest: Mapping[str, Any] | None
-
-    @property
-    def method(self) -> str:
-        """What the plan calls the method."""
-        return self.rows[0].method
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return self.rows[0].seed
-
-    @property
-    def setting(self) -> tuple[str, str, str]:
-        """Task, data set, architecture."""
-        return self.rows[0].task, self.rows[0].dataset, self.rows[0].arch
-
-    @property
-    def failed(self) -> bool:
-        """Whether it failed: then its row says why, and has no value."""
-        return any(row.status == FAILED for row in self.rows)
-
-    @property
-    def device(self) -> str:
-        """What it was measured on; empty where that is not known."""
-        device = (self.manifest or {}).get("device")
-        name = device.get("name") if isinstance(device, dict) else device
-        return str(name or "")
-
-
-@dataclass(frozen=True)
-class Results:
-    """The runs of one suite under one budget on the same devices, from one folder or several.
-
-    Attributes:
-        name: tells it from the others that were loaded with it.
-        paths: the folders.
-        plan: None where a folder has none.
-        runs: in the order of the rows.
-        unfinished: how many runs the plan has that neither finished nor failed so far.
-    """
-
-    name: str
-    paths: tuple[Path, ...]
-    plan: Plan | None
-    runs: tuple[Run, ...]
-    unfinished: int = 0
-
-    @cached_property
-    def rows(self) -> list[Row]:
-        """The rows of all runs."""
-        return [row for run in self.runs for row in run.rows]
-
-    @property
-    def suite(self) -> str:
-        """The suite's name."""
-        return self.plan.suite if self.plan else ", ".join(_distinct(r.suite for r in self.rows))
-
-    @property
-    def profile(self) -> str:
-        """``paper``, ``short`` or ``smoke``; empty where it is not known."""
-        return self.plan.profile if self.plan else ""
-
-    @property
-    def budget(self) -> str:
-        """``4 epochs``; empty where it is not known."""
-        return str(Budget.parse(self.plan.budget)) if self.plan else ""
-
-    @property
-    def baseline(self) -> str | None:
-        """The method that ratios refer to; None where no run of it is known."""
-        return next((run.method for run in self.runs if run.baseline), None)
-
-    @property
-    def devices(self) -> list[str]:
-        """What the runs were measured on, each once."""
-        return _distinct(run.device for run in self.runs if run.device)
 
 
 def load(paths: Sequence[Path | str]) -> list[Results]:
@@ -144,7 +55,7 @@ def load(paths: Sequence[Path | str]) -> list[Results]:
 
 
 def read_folder(path: Path | str, metrics: Collection[str] | None = None) -> Results:
-    """The results of one folder.
+    """The results of one folder: the runs' own rows, verified.
 
     Args:
         path: what ``depthbench run`` has written to.
@@ -155,87 +66,95 @@ def read_folder(path: Path | str, metrics: Collection[str] | None = None) -> Res
         UserError: as :func:`load`.
     """
     store = Store(path)
-    if not store.rows_path.exists():
+    plan = store.plan()
+    index = read_bytes(store.rows_path)
+    if index is None:
+        if plan is not None:
+            raise DamagedError(f"{store.rows_path} is missing", REWRITE)
         raise UserError(
             f"there is no {store.rows_path}: name a folder that 'depthbench run' has written to"
         )
-    # Two methods of a suite may be one run under two labels: then its rows are there twice.
-    rows: dict[tuple[str, str], list[Row]] = {}
-    units: dict[str, str] = {}
-
-    def wanted(cells: Sequence[str]) -> bool:
-        units.setdefault(cells[_METRIC], cells[_UNIT])
-        run = cells[_RUN], cells[_METHOD]
-        if run not in rows:
-            rows[run] = []
-            return True
-        return metrics is None or cells[_METRIC] in metrics or cells[_STATUS] == FAILED
-
-    for row in read_rows(store.rows_path, keep=wanted):
-        rows[row.run_id, row.method].append(row)
-    for metric, unit in units.items():
+    wanted = _Wanted(metrics)
+    old = plan is None or plan.schema == 1
+    if old and not (store.path / "runs").is_dir():
+        runs = _rows_alone(store, plan, parse_rows(index, str(store.rows_path), wanted))
+    else:
+        runs = _own_rows(store, plan, index, wanted)
+    for metric, unit in wanted.units.items():
         declare_metric(metric, unit)
-    plan = store.plan()
-    planned = [run.run_id for run in plan.runs] if plan else []
-    baselines = {(run.run_id, run.label) for run in plan.runs if run.baseline} if plan else set()
-    present = dict.fromkeys(run_id for run_id, _ in rows)
-    manifests = {run_id: store.manifest(run_id) for run_id in {**dict.fromkeys(planned), **present}}
-    if plan is not None:
-        _check_plan(store, present, planned, manifests)
-    if rows:
-        (run_id, _), last = list(rows.items())[-1]
-        _check_last(store, run_id, last, manifests[run_id], metrics)
-    runs = tuple(
+    present = {run.run_id for run in runs}
+    unfinished = len({run.run_id for run in plan.runs} - present) if plan else 0
+    return Results(str(path), (store.path,), plan, tuple(runs), unfinished)
+
+
+class _Wanted:
+    """Which lines of a file of rows are read, and the units of all metrics in it."""
+
+    def __init__(self, metrics: Collection[str] | None) -> None:
+        self.units: dict[str, str] = {}
+        self._metrics = metrics
+        self._begun: set[tuple[str, str]] = set()
+
+    def __call__(self, cells: Sequence[str]) -> bool:
+        self.units.setdefault(cells[_METRIC], cells[_UNIT])
+        run = cells[_RUN], cells[_METHOD]
+        if run not in self._begun:
+            self._begun.add(run)
+            return True
+        return self._metrics is None or cells[_METRIC] in self._metrics or cells[_STATUS] == FAILED
+
+
+def _own_rows(store: Store, plan: Plan | None, index: bytes, wanted: _Wanted) -> list[Run]:
+    """The runs with the rows of their own folders; the index must be made of them."""
+    runs, lines = [], {}
+    for planned in plan.runs if plan else _indexed(store, index):
+        record = store.record(planned.run_id)
+        if record is None:
+            continue
+        if plan is not None:
+            check_made(store.path, plan, planned, record)
+        elif record.verified:
+            raise DamagedError(f"{store.path / PLAN} is missing", REWRITE)
+        rows = record.rows(wanted)
+        if not rows:
+            raise DamagedError(f"{record.folder / ROWS} holds no rows")
+        if planned.label not in ("", rows[0].method):
+            rows = [replace(row, method=planned.label) for row in rows]
+        lines[planned.run_id, planned.label] = lines_of(record, planned.label)
+        runs.append(
+            Run(
+                run_id=planned.run_id,
+                folder=record.folder,
+                rows=tuple(rows),
+                baseline=planned.baseline,
+                manifest=record.manifest,
+                verified=record.verified and plan is not None and plan.schema > 1,
+            )
+        )
+    check_index(store.rows_path, index, lines, store.path / "runs")
+    return runs
+
+
+def _indexed(store: Store, index: bytes) -> list[PlannedRun]:
+    """The runs of a folder without a plan: those of its index."""
+    entries = grouped(parse_rows(index, str(store.rows_path)))
+    return [PlannedRun(run_id, label, rows[0].seed) for (run_id, label), rows in entries.items()]
+
+
+def _rows_alone(store: Store, plan: Plan | None, rows: Sequence[Row]) -> list[Run]:
+    """The runs of a folder that has no more than rows, as they are."""
+    marked = {(run.run_id, run.label) for run in plan.runs if run.baseline} if plan else set()
+    return [
         Run(
             run_id=run_id,
             folder=store.run_dir(run_id),
             rows=tuple(found),
-            baseline=(run_id, method) in baselines,
-            manifest=manifests[run_id],
+            baseline=(run_id, label) in marked,
+            manifest=None,
+            verified=False,
         )
-        for (run_id, method), found in rows.items()
-    )
-    unfinished = len(set(planned) - set(present))
-    return Results(str(path), (store.path,), plan, runs, unfinished)
-
-
-def _check_plan(
-    store: Store, rows: Iterable[str], planned: Iterable[str], manifests: Mapping[str, Any]
-) -> None:
-    """What ``rows.csv`` holds must be what the plan's finished and failed runs have measured."""
-    present, known = set(rows), set(planned)
-    again = "give the command 'depthbench run' once more, which writes it anew"
-    for run_id in sorted(present - known):
-        raise UserError(
-            f"{store.rows_path} holds rows of the run {run_id}, which {store.path / 'plan.json'} "
-            f"does not name: {again}"
-        )
-    for run_id in planned:
-        status = (manifests[run_id] or {}).get("status")
-        if run_id not in present and status in (FINISHED, FAILED):
-            raise UserError(f"{store.rows_path} lacks the rows of the run {run_id}: {again}")
-
-
-def _check_last(
-    store: Store,
-    run_id: str,
-    rows: Sequence[Row],
-    manifest: Mapping[str, Any] | None,
-    metrics: Collection[str] | None,
-) -> None:
-    """A file that was cut exactly between two rows lacks some of its last run's."""
-    file = store.run_dir(run_id) / "rows.csv"
-    if manifest is None or "rows_sha256" not in manifest or not file.exists():
-        return
-    own = read_rows(file, manifest["rows_sha256"])
-    if metrics is not None:
-        own = [row for row in own if row.metric in metrics]
-        rows = [row for row in rows if row.metric in metrics]
-    if _unnamed(own) != _unnamed(rows):
-        raise UserError(
-            f"{store.rows_path} has other rows of the run {run_id} than {file}: give the command "
-            "'depthbench run' once more, which writes it anew"
-        )
+        for (run_id, label), found in grouped(rows).items()
+    ]
 
 
 def _check_copies(folders: Sequence[Results]) -> None:
@@ -291,7 +210,3 @@ def _named(found: Sequence[Results]) -> list[Results]:
 
 def _once(paths: Iterable[Path | str]) -> Iterator[Path | str]:
     return iter({Path(path).resolve(): path for path in paths}.values())
-
-
-def _distinct(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))

@@ -24,6 +24,7 @@ from benchmarks.run import execute
 from benchmarks.run_folder import find_run
 from benchmarks.store import RUNNING, read_rows
 from benchmarks.trained import trained_model
+from benchmarks.verification import seal
 from tasks.classification.pictures import CELL
 from tasks.errors import UserError
 from tasks.pictures import READABLE, STRIP
@@ -140,10 +141,14 @@ def test_a_run_is_found_by_folder_prefix_and_alone(runs: dict[str, Path], run: P
 
 
 def change_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a manifest as if the run had written it so."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
     path.write_text(json.dumps(manifest))
+    seal(folder)
+    if manifest["status"] == RUNNING:
+        (folder / "digest.json").unlink()
 
 
 def change_checkpoint(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -164,8 +169,13 @@ def rename_phase(folder: Path) -> None:
 
 
 SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no manifest": (lambda f: (f / "manifest.json").unlink(), "is not the folder of a run"),
-    "cut manifest": (lambda f: (f / "manifest.json").write_text("{"), "cut short or damaged"),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
+    "nothing": (lambda f: [p.unlink() for p in f.glob("*.*")], "is not the folder of a run"),
+    "cut manifest": (lambda f: (f / "manifest.json").write_text("{"), "not the file that the run"),
+    "changed rows": (
+        lambda f: (f / "rows.csv").write_text((f / "rows.csv").read_text().replace("ok", "OK")),
+        "rows.csv is not the file that the run wrote",
+    ),
     "unfinished": (
         lambda f: change_manifest(f, lambda m: m.update(status=RUNNING)),
         "is not finished: give the command 'depthbench run'",

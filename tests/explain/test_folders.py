@@ -25,6 +25,7 @@ from benchmarks.explain.text import NARROWEST, explain_text
 from benchmarks.planning import plan_runs
 from benchmarks.run import execute
 from benchmarks.store import write_failed_run
+from benchmarks.verification import seal
 from tasks.errors import UserError
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -226,14 +227,31 @@ def change(path: Path, edit: Callable[[str], str]) -> Callable[[Path], None]:
     return spoil
 
 
+def sealed(path: Path, edit: Callable[[str], str]) -> Callable[[Path], None]:
+    """The same, with a digest that vouches for it."""
+
+    def spoil(folder: Path) -> None:
+        change(path, edit)(folder)
+        seal(folder)
+
+    return spoil
+
+
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a cut manifest": (change(Path("manifest.json"), lambda t: t[:200]), "cut short or damaged"),
-    "another json": (change(Path("manifest.json"), lambda t: "{}"), "names no 'spec'"),
+    "a cut manifest": (
+        change(Path("manifest.json"), lambda t: t[:200]),
+        "manifest.json is not the file that the run wrote",
+    ),
+    "another json": (sealed(Path("manifest.json"), lambda t: "{}"), "'status' is missing"),
+    "no spec": (
+        sealed(Path("manifest.json"), lambda t: '{"status": "finished"}'),
+        "names no 'spec'",
+    ),
     "a status": (
-        change(Path("manifest.json"), lambda t: t.replace('"finished"', '"done"')),
+        sealed(Path("manifest.json"), lambda t: t.replace('"finished"', '"done"')),
         "status is 'done'",
     ),
-    "cut rows": (change(Path("rows.csv"), lambda t: t[:-40]), r"rows.csv:\d+: .*cut short|not the"),
+    "cut rows": (sealed(Path("rows.csv"), lambda t: t[:-40]), r"rows.csv:\d+: .*cut short"),
     "cut between rows": (
         change(Path("rows.csv"), lambda t: t[: t.rindex("\n", 0, -1) + 1]),
         "not the file that the run wrote",
@@ -242,15 +260,15 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         change(Path("rows.csv"), lambda t: t.replace("90.0", "99.0")),
         "not the file that the run wrote",
     ),
-    "no rows": (lambda folder: (folder / "rows.csv").unlink(), "cannot read .*rows.csv"),
-    "a cut curve": (change(Path("curve.csv"), lambda t: t[:-3]), "curve.csv:3: .*cut short"),
-    "a cut head": (change(Path("curve.csv"), lambda t: t[:9]), "curve.csv:1: .*cut short"),
+    "no rows": (lambda folder: (folder / "rows.csv").unlink(), "rows.csv is missing"),
+    "a cut curve": (sealed(Path("curve.csv"), lambda t: t[:-3]), "curve.csv:3: .*cut short"),
+    "a cut head": (sealed(Path("curve.csv"), lambda t: t[:9]), "curve.csv:1: .*cut short"),
     "a wrong cell": (
-        change(Path("curve.csv"), lambda t: t.replace("0.05", "x")),
+        sealed(Path("curve.csv"), lambda t: t.replace("0.05", "x")),
         "curve.csv:2: .*damaged",
     ),
     "a short line": (
-        change(Path("curve.csv"), lambda t: t.replace(",0.9\n", "\n")),
+        sealed(Path("curve.csv"), lambda t: t.replace(",0.9\n", "\n")),
         "curve.csv:2: .*damaged",
     ),
 }

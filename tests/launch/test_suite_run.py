@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 from launch import fake_runs
@@ -12,8 +14,10 @@ from launch import fake_runs
 from benchmarks.budget import Budget
 from benchmarks.launch import ForkServer
 from benchmarks.launch.suite_run import Job, Observer, SuiteRun, recorded_plan
+from benchmarks.report.load import read_folder
 from benchmarks.store import Store, read_rows
 from benchmarks.suite import MethodEntry, Suite, TaskEntry
+from tasks.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +35,14 @@ class Recorder(Observer):
     def __init__(self, interrupt_at_note: bool = False) -> None:
         self.lines: list[tuple] = []
         self.outcomes = {}
+        self.damage: list[str] = []
         self._interrupt = interrupt_at_note
 
     def started(self, job):
         self.lines.append(("started", job.label))
+
+    def found_damage(self, sentence):
+        self.damage.append(sentence)
 
     def event(self, job, event):
         self.lines.append((event["event"], job.label))
@@ -50,11 +58,11 @@ class Recorder(Observer):
 def drive(server, tmp_path):
     """Run a suite of fake methods in one results directory, as one invocation would."""
 
-    def invoke(methods, seeds=(0,), **options):
+    def invoke(methods, seeds=(0,), recorder=None, **options):
         suite = make_suite(methods, seeds)
         specs = [spec.to_dict() for spec in suite.specs()]
         jobs = [Job(planned) for planned in fake_runs.plan_runs(specs, print, estimate=True)]
-        store, recorder = Store(tmp_path / "results"), Recorder(**options)
+        store, recorder = Store(tmp_path / "results"), recorder or Recorder(**options)
         published = []
         plan = recorded_plan(suite, jobs)
         driver = SuiteRun(jobs, plan, store, server, published.append, fake_runs.execute)
@@ -171,6 +179,103 @@ def test_a_damaged_run_is_set_aside_and_run_again(drive):
     driver, rows, _, _ = drive({"a": {}})
     assert rows[0].value == 70.0
     assert "99.0" in (driver._store.path / "runs" / "a-0.damaged-1" / "rows.csv").read_text()
+
+
+SPOILT = {
+    "rows": ("runs/a-1/rows.csv", lambda text: text.replace("71.0", "99.0"), "a-1/rows.csv is not"),
+    "no rows": ("runs/a-1/rows.csv", lambda text: None, "a-1/rows.csv is missing"),
+    "manifest": ("runs/a-1/manifest.json", lambda text: "{}", "a-1/manifest.json is not"),
+    "no manifest": ("runs/a-1/manifest.json", lambda text: None, "a-1/manifest.json is missing"),
+    "curve": ("runs/a-1/curve.csv", lambda text: "", "a-1/curve.csv is not"),
+    "digest": ("runs/a-1/digest.json", lambda text: "{}", "a-1/digest.json is damaged"),
+    "index": ("rows.csv", lambda text: text.replace("71.0", "99.0"), "results/rows.csv has other"),
+    "plan": ("plan.json", lambda text: text.replace("short", "paper"), "plan.json is not the file"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_what_was_changed_since_is_named_and_made_anew(drive, how):
+    name, change, names = SPOILT[how]
+    driver, before, _, _ = drive({"a": {}, "b": {}}, seeds=(0, 1))
+    file = driver._store.path / name
+    text = change(file.read_text())
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    with pytest.raises(UserError, match=re.escape(names)):
+        read_folder(driver._store.path)
+    _, rows, recorder, _ = drive({"a": {}, "b": {}}, seeds=(0, 1))
+    (sentence,) = recorder.damage
+    assert names in sentence
+    assert rows == before
+    assert read_folder(driver._store.path).rows == rows
+    started = [what for what, _ in recorder.lines if what == "started"]
+    assert len(started) == (1 if name.startswith("runs") else 0)
+    assert drive({"a": {}, "b": {}}, seeds=(0, 1))[2].damage == []
+
+
+def test_a_run_that_lost_its_digest_alone_is_not_believed(drive):
+    driver, before, _, _ = drive({"a": {}})
+    folder = driver._store.run_dir("a-0")
+    (folder / "digest.json").unlink()
+    (folder / "rows.csv").write_text((folder / "rows.csv").read_text().replace("70.0", "99.0"))
+    _, rows, recorder, _ = drive({"a": {}})
+    assert ("started", "a") in recorder.lines
+    assert rows == before
+
+
+def test_records_that_change_while_the_suite_runs_end_it_with_a_sentence(drive, tmp_path):
+    class Careless(Recorder):
+        def started(self, job):
+            super().started(job)
+            if job.label == "b":
+                file = tmp_path / "results" / "runs" / "a-0" / "rows.csv"
+                file.write_text(file.read_text().replace("70.0", "99.0"))
+
+    with pytest.raises(UserError, match=r"the records of a-0 in .* were changed while the suite"):
+        drive({"a": {}, "b": {}}, recorder=Careless())
+    _, rows, _, _ = drive({"a": {}, "b": {}})
+    assert [row.value for row in rows] == [70.0, 70.0]
+
+
+def test_while_a_failed_run_is_repeated_the_index_is_that_of_the_others(drive, tmp_path):
+    fixed = tmp_path / "fixed"
+    methods = {"good": {}, "bad": {"act": "raise", "until": str(fixed)}}
+    drive(methods)
+    fixed.touch()
+    seen = []
+
+    class Reader(Recorder):
+        def event(self, job, event):
+            results = read_folder(tmp_path / "results")
+            seen.append(([run.method for run in results.runs], results.unfinished))
+
+    drive(methods, recorder=Reader())
+    assert set(map(repr, seen)) == {repr((["good"], 1))}
+
+
+def test_a_label_may_change_without_another_training(drive, tmp_path, server):
+    driver, _, _, _ = drive({"a": {}})
+    (job,) = driver.jobs
+    plan = replace(driver._plan, runs=(replace(driver._plan.runs[0], label="renamed"),))
+    again = SuiteRun([job], plan, driver._store, server, lambda folder: None, fake_runs.execute)
+    recorder = Recorder()
+    again.run(recorder)
+    assert (recorder.lines, recorder.damage) == ([], [])
+    assert read_folder(driver._store.path).rows[0].method == "renamed"
+
+
+def test_a_folder_of_a_newer_version_is_left_as_it_is(drive):
+    driver, _, _, _ = drive({"a": {}})
+    for name in ("plan.json", "runs/a-0/digest.json"):
+        file = driver._store.path / name
+        text = file.read_text()
+        file.write_text(text.replace('"schema": 2', '"schema": 3'))
+        with pytest.raises(UserError, match="is of schema 3, and this version"):
+            drive({"a": {}})
+        file.write_text(text)
+    assert len(list((driver._store.path / "runs").iterdir())) == 1
 
 
 def test_headlines_are_the_test_values_of_each_variant(drive):

@@ -10,15 +10,18 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report.made_results import Made, make
+from report.made_results import Made, make, make_old
 
+from benchmarks.plan import vouch_for
 from benchmarks.publish.copying import copy_results, folders_named
 from benchmarks.publish.readme import write_readme
 from benchmarks.report.load import read_folder
 from benchmarks.store import Plan
+from benchmarks.verification import seal
 from tasks.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +94,9 @@ def test_rows_manifests_and_curves_are_copied_and_nothing_else(tmp_path: Path) -
     assert target == tmp_path / "published" / "mine"
     runs = ("digits-resnet20-plain-s0", "digits-resnet20-ours-s0")
     assert set(files(target)) == {"plan.json", "rows.csv"} | {
-        f"runs/{run}/{name}" for run in runs for name in ("manifest.json", "rows.csv", "curve.csv")
+        f"runs/{run}/{name}"
+        for run in runs
+        for name in ("manifest.json", "rows.csv", "curve.csv", "digest.json")
     }
     assert all(files(source.path)[name] == content for name, content in files(target).items())
 
@@ -148,6 +153,7 @@ def test_the_page_tells_where_when_with_what_and_at_which_budget(tmp_path: Path)
             "dirty": "plain-s0" in path.parent.name,
         }
         path.write_text(json.dumps(manifest))
+        seal(path.parent)
     (store.path / "NOTES.md").write_text("Other work ran on the machine.\n")
     (tmp_path / "overhead.md").write_text("# What it costs\n")
     text = page(tmp_path)
@@ -165,8 +171,7 @@ def test_the_page_tells_where_when_with_what_and_at_which_budget(tmp_path: Path)
         assert f"\n{line}" in text
     assert "main.csv" not in text
     assert (store.path / "table.md").read_text(encoding="utf-8") in text
-    plan = json.loads((store.path / "plan.json").read_text())
-    (store.path / "plan.json").write_text(json.dumps({**plan, "profile": "paper"}))
+    make(store.path, Made(seeds=(0, 1), profile="paper"))
     (tmp_path / "main.csv").touch()
     text = page(tmp_path)
     assert "- Budget: paper: 4 epochs.\n" in text
@@ -175,13 +180,22 @@ def test_the_page_tells_where_when_with_what_and_at_which_budget(tmp_path: Path)
 
 
 def test_a_reproduction_is_shown_by_its_comparison(tmp_path: Path) -> None:
-    store = make(tmp_path / "reproduce-odn-short", Made(seeds=(0,)))
-    (store.path / "plan.json").unlink()
+    store = make(tmp_path / "reproduce-odn-short", Made(seeds=(0,), suite="reproduce-odn-short"))
+    plan = store.plan()
+    assert plan is not None
+    store.write_plan(replace(plan, budget={}, title=""))  # each run has a budget of its own
     (store.path / "reproduction.md").write_text("odn; profile short.\n\n| table | verdict |\n")
+    with pytest.raises(UserError, match=r"reproduction\.md is not what was written of these runs"):
+        copy_results(store.path, tmp_path / "published")
+    vouch_for(store.path, [store.path / "reproduction.md"])
     copy_results(store.path, tmp_path / "published")
     text = page(tmp_path)
+    assert "- Note: " not in text
     assert "## reproduce-odn-short\nodn; profile short.\n\n| table | verdict |\n" in text
-    assert not (tmp_path / "published" / "reproduce-odn-short" / "table.md").exists()
+    published = tmp_path / "published" / "reproduce-odn-short"
+    assert not (published / "table.md").exists()
+    make_old(published)
+    assert "- Note: unverified: recorded before runs had digests.\n" in page(tmp_path)
 
 
 def test_no_results_yet_make_a_page_without_sections(tmp_path: Path) -> None:
@@ -213,6 +227,7 @@ def test_the_command_publishes_and_warns_of_folders(tmp_path: Path) -> None:
     manifest = json.loads(path.read_text())
     spec = {"task_options": {"data_root": "/home/me/data"}, "recipe": {"a": [{"b": "c"}]}}
     path.write_text(json.dumps({**manifest, "spec": spec}))
+    seal(path.parent)
     done = command("source", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["results/published/mine", "results/README.md"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from benchmarks.store import (
     Store,
     write_failed_run,
     write_finished_run,
-    write_rows,
 )
 
 NO_GPU = "no CUDA device in this run"
@@ -33,6 +33,7 @@ class Made:
     archs: Sequence[str] = ("resnet20",)
     suite: str = "mine"
     epochs: int = 4
+    profile: str = "smoke"
     device: str = "Some CPU"
     gpu: bool = False
     why: str = NO_GPU
@@ -48,7 +49,6 @@ def make(folder: Path, made: Made | None = None) -> Store:
     """Write a results folder: plan, rows, and a folder a run with manifest and curve."""
     made = made or Made()
     store = Store(folder)
-    everything: list[Row] = []
     planned = []
     for dataset in made.datasets:
         for arch in made.archs:
@@ -60,13 +60,29 @@ def make(folder: Path, made: Made | None = None) -> Store:
                     rows = run_rows(made, run_id, dataset, arch, method, variants, seed)
                     end = write_failed_run if rows[0].status == FAILED else write_finished_run
                     run = store.open_run(run_id)
-                    end(run, rows, manifest(made, run_id))
                     if rows[0].status != FAILED:
                         (run / "curve.csv").write_text(curve(made, rows, seed))
-                    everything += rows
-    store.write_plan(Plan(made.suite, "smoke", "Made", {"epochs": made.epochs}, tuple(planned)))
-    write_rows(store.rows_path, everything)
+                    end(run, rows, manifest(made, run_id, seed))
+    store.write_plan(
+        Plan(made.suite, made.profile, "Made", {"epochs": made.epochs}, tuple(planned))
+    )
+    store.write_collected(planned)
     return store
+
+
+def make_old(folder: Path) -> None:
+    """Turn a results folder into one of schema 1, as it was before runs had digests."""
+    for run in folder.glob("runs/*"):
+        (run / "digest.json").unlink()
+        edit_json(run / "manifest.json", lambda values: values.pop("schema"))
+    edit_json(folder / "plan.json", lambda values: [values.pop(k) for k in ("schema", "sha256")])
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a file holds in place."""
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def run_rows(
@@ -119,10 +135,11 @@ def run_rows(
     return rows
 
 
-def manifest(made: Made, run_id: str) -> dict[str, Any]:
+def manifest(made: Made, run_id: str, seed: int) -> dict[str, Any]:
     """What reports read of a manifest."""
     return {
         "run_id": run_id,
+        "spec": {"profile": made.profile, "seed": seed, "budget": {"epochs": made.epochs}},
         "device": {"name": made.device, "type": "cuda" if made.gpu else "cpu"},
         "environment": {
             "python": "3.11.7",

@@ -20,6 +20,7 @@ from benchmarks.report.figures.curves import learning_curves, read_curve
 from benchmarks.report.figures.draw import MANY, draw
 from benchmarks.report.figures.panels import Curves, Figure, Memory, Point, TradeOff
 from benchmarks.store import read_rows
+from benchmarks.verification import seal
 from tasks.errors import UserError
 
 
@@ -172,14 +173,18 @@ def test_seeds_of_unequal_length_are_averaged_as_far_as_all_go() -> None:
 )
 def test_a_damaged_curve_is_refused(tmp_path: Path, text: str, told: str) -> None:
     store = make(tmp_path)
-    (store.run_dir("digits-resnet20-plain-s0") / "curve.csv").write_text(text)
+    run = store.run_dir("digits-resnet20-plain-s0")
+    (run / "curve.csv").write_text(text)
+    seal(run)
     with pytest.raises(UserError, match=re.escape(told)):
         chosen(tmp_path)
 
 
 def test_a_run_without_a_curve_is_told(tmp_path: Path) -> None:
     store = make(tmp_path, Made(fail=frozenset({("ours", 0)})))
-    (store.run_dir("digits-resnet20-plain-s0") / "curve.csv").unlink()
+    run = store.run_dir("digits-resnet20-plain-s0")
+    (run / "curve.csv").unlink()
+    seal(run)
     told = "Learning curves without some runs of digits: 1 run has no curve.csv."
     assert told in chosen(tmp_path).left_out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from report.made_results import Made, make
 
 from benchmarks.report.load import load
 from benchmarks.store import read_rows, write_rows
+from benchmarks.verification import seal
 from tasks.errors import UserError
 
 
@@ -75,9 +77,11 @@ def test_what_differs_is_not_mixed(tmp_path: Path, other: Made, names: list[str]
 
 def test_two_labels_of_one_run_stay_two_methods(tmp_path: Path) -> None:
     store = make(tmp_path, Made(methods={"plain": {"full": 1.0}}, seeds=(0,)))
-    rows = read_rows(store.rows_path)
-    twin = [type(row)(**{**row.as_dict(), "method": "twin"}) for row in rows]
-    write_rows(store.rows_path, [*rows, *twin])
+    plan = store.plan()
+    assert plan is not None
+    runs = (*plan.runs, replace(plan.runs[0], label="twin"))
+    store.write_plan(replace(plan, runs=runs))
+    store.write_collected(runs)
     (results,) = load([tmp_path])
     assert [run.method for run in results.runs] == ["plain", "twin"]
 
@@ -133,8 +137,9 @@ def test_rows_of_a_foreign_run_are_refused(tmp_path: Path) -> None:
     other = make(tmp_path / "b", Made(suite="other", salt="-b"))
     rows = read_rows(other.rows_path) + read_rows(store.rows_path)
     write_rows(store.rows_path, rows)
-    assert "which" in refused(tmp_path / "a")
-    assert "does not name" in refused(tmp_path / "a")
+    told = refused(tmp_path / "a")
+    assert "holds rows of the run digits-resnet20-plain-s0-b, which has no results in" in told
+    assert "or is not in the plan" in told
 
 
 def test_a_foreign_table_is_refused(tmp_path: Path) -> None:
@@ -145,9 +150,13 @@ def test_a_foreign_table_is_refused(tmp_path: Path) -> None:
 def test_one_run_with_two_contents_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "a")
     store = make(tmp_path / "b", Made(suite="other"))
-    rows = read_rows(store.rows_path)
-    changed = [type(rows[0])(**{**rows[0].as_dict(), "value": 1.0}), *rows[1:]]
-    write_rows(store.rows_path, changed)
+    run = store.run_dir("digits-resnet20-plain-s0")
+    rows = read_rows(run / "rows.csv")
+    write_rows(run / "rows.csv", [replace(rows[0], value=1.0), *rows[1:]])
+    seal(run)
+    plan = store.plan()
+    assert plan is not None
+    store.write_collected(plan.runs)
     told = refused(tmp_path / "a", tmp_path / "b")
     assert "digits-resnet20-plain-s0 has other rows in" in told
     assert str(tmp_path / "a") in told
@@ -158,4 +167,6 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
     store = make(tmp_path)
     file = store.run_dir("digits-resnet20-plain-s0") / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()))[:40])
+    assert "manifest.json is not the file that the run wrote: restore it, or" in refused(tmp_path)
+    seal(file.parent)
     assert "manifest.json is cut short or damaged" in refused(tmp_path)

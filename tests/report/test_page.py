@@ -17,6 +17,7 @@ from report.made_results import NO_GPU, Made, make
 from benchmarks.report.build import write_report
 from benchmarks.report.page import grid
 from benchmarks.store import read_rows
+from benchmarks.verification import seal
 
 EVIL = "<script>alert(1)</script>\"'&</td>$x_1$|"
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -211,9 +212,11 @@ def test_links_within_the_page_and_to_figures_lead_somewhere(tmp_path: Path) -> 
 def test_rows_without_manifests_have_no_dead_links(tmp_path: Path) -> None:
     make(tmp_path / "r")
     shutil.rmtree(tmp_path / "r/runs")
+    (tmp_path / "r/plan.json").unlink()
     found = page(tmp_path / "out", tmp_path / "r")
     assert {href for cell in value_cells(found) for href in cell["links"]} == {None}
     assert "6 runs have no manifest here." in found.text
+    assert "unverified: rows without the records of their runs." in found.text
 
 
 def test_environments_that_differ_are_told_with_their_runs(tmp_path: Path) -> None:
@@ -224,6 +227,7 @@ def test_environments_that_differ_are_told_with_their_runs(tmp_path: Path) -> No
     manifest["environment"]["packages"]["torch"] = "2.13.0"
     manifest["environment"]["git"] = {"commit": "fedcba9876543210", "dirty": True}
     file.write_text(json.dumps(manifest))
+    seal(file.parent)
     text = page(tmp_path / "out", tmp_path / "a", tmp_path / "b").text
     assert "<dt>torch</dt><dd>2.13.0 (1 of 6 runs), 2.14.1 (5 of 6 runs)</dd>" in text
     assert "0123456789ab (5 of 6 runs), fedcba987654, with local changes (1 of 6 runs)" in text

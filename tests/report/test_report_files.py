@@ -7,6 +7,7 @@ import io
 import math
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from report.made_results import Made, make
 from scipy import stats
 
 from benchmarks.report.build import FORMATS, write_report
-from benchmarks.store import read_rows
+from benchmarks.store import PlannedRun, read_rows
 from tasks.errors import UserError
 
 
@@ -112,11 +113,9 @@ def test_each_suite_has_a_table_of_its_own(tmp_path: Path) -> None:
 
 def test_runs_that_are_not_finished_are_told(tmp_path: Path) -> None:
     store = make(tmp_path / "r")
-    plan = (store.path / "plan.json").read_text()
-    more = plan.replace(
-        '"runs": [', '"runs": [{"run_id": "x", "label": "x", "seed": 0, "baseline": false},'
-    )
-    (store.path / "plan.json").write_text(more)
+    plan = store.plan()
+    assert plan is not None
+    store.write_plan(replace(plan, runs=(PlannedRun("x", "x", 0), *plan.runs)))
     write_report([tmp_path / "r"], tmp_path / "out", ["md"], most_figures=0)
     assert "1 planned run is not finished." in (tmp_path / "out/report.md").read_text()
 

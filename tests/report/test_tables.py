@@ -18,7 +18,7 @@ from benchmarks.report.columns import Column, column_for, default_columns
 from benchmarks.report.summary import summarise
 from benchmarks.report.tables import write_tables
 from benchmarks.report.text import latex_escape
-from benchmarks.store import Plan, PlannedRun, Store, write_finished_run, write_rows
+from benchmarks.store import Plan, PlannedRun, Store, write_failed_run, write_finished_run
 from tasks.errors import UserError
 
 TRAIN_TIME = Column("train_time", "training")
@@ -236,9 +236,11 @@ def results(path: Path, rows: list[Row] = ROWS, profile: str = "smoke") -> Store
     store = Store(path)
     runs = {r.run_id: PlannedRun(r.run_id, r.method, r.seed, r.method == "plain") for r in rows}
     store.write_plan(Plan("mine", profile, "Mine", {"epochs": 8.0}, tuple(runs.values())))
-    write_rows(store.rows_path, rows)
-    folder = store.open_run("digits-plain-s0")
-    write_finished_run(folder, rows[:1], {"device": {"name": "Some CPU"}})
+    for run_id in runs:
+        own = [r for r in rows if r.run_id == run_id]
+        end = write_failed_run if own[0].status == FAILED else write_finished_run
+        end(store.open_run(run_id), own, {"device": {"name": "Some CPU"}})
+    store.write_collected(tuple(runs.values()))
     return store
 
 
@@ -366,7 +368,7 @@ def test_a_folder_without_results_is_a_user_error(tmp_path: Path) -> None:
 def test_tables_can_be_written_before_the_first_run_ends(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_plan(Plan("mine", "smoke", "Mine", {"epochs": 8.0}, ()))
-    write_rows(store.rows_path, [])
+    store.write_collected(())
     assert "no run has finished yet" in write_tables(tmp_path)["md"]
 
 

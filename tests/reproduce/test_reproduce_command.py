@@ -17,7 +17,6 @@ from benchmarks.reproduce.judging import judge_items
 from benchmarks.reproduce.plan_report import plan_document, print_plan
 from benchmarks.reproduce.planning import Reproduction, plan_reproduction
 from benchmarks.reproduce.report import markdown
-from benchmarks.reproduce.results import ReproductionStore
 from benchmarks.reproduce.routes import Setting
 from benchmarks.reproduce.routing import select_claims
 from benchmarks.store import Plan, Store
@@ -139,7 +138,7 @@ def test_a_plan_tells_what_no_run_can_settle(
     empty_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, _ = planned("mind", "fpi_iterations", profile="smoke")
-    store = ReproductionStore(tmp_path / "results")
+    store = Store(tmp_path / "results")
     for claim in plan_document(made, store)["claims"]:
         assert "the paper's network is not known" in claim["never_comparable"]
     print_plan(made, store)
@@ -151,7 +150,7 @@ def test_a_plan_tells_what_no_run_can_settle(
 
 def test_a_plan_tells_the_claims_without_a_run(empty_root: Path, tmp_path: Path) -> None:
     made, _ = planned("repl")
-    document = plan_document(made, ReproductionStore(tmp_path / "results"))
+    document = plan_document(made, Store(tmp_path / "results"))
     assert document["runs"] == []
     assert {each["verdict"] for each in document["claims"]} == {"not comparable"}
     assert "2 not comparable" in markdown(made, judge_items(made.items, {}))
@@ -183,7 +182,7 @@ def test_mistakes_are_told_in_one_sentence(
 def test_the_results_of_a_suite_are_not_overwritten(tmp_path: Path) -> None:
     Store(tmp_path).write_plan(Plan("quickstart", "smoke", "", {"epochs": 4}, ()))
     with pytest.raises(UserError, match="results of the suite 'quickstart'"):
-        ReproductionStore(tmp_path).check()
+        Store(tmp_path).require_suite("reproduce-odn-short")
 
 
 def test_help_has_an_example() -> None:

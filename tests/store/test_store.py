@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import benchmarks.store
 from benchmarks.records import FAILED, OK, Row
 from benchmarks.store import (
     FINISHED,
@@ -230,3 +231,81 @@ def test_a_kill_while_writing_leaves_the_old_file_or_the_new(tmp_path: Path) -> 
         text = path.read_text()
         assert len(text) == 300_000
         assert len(set(text)) == 1
+
+
+def test_what_killed_writes_have_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = finished(store)
+    (folder / "checkpoints").mkdir()
+    ours = [
+        *(tmp_path / f".{name}.ab12cd34" for name in ("rows.csv", "plan.json", "table.md")),
+        *(folder / f".{name}.0123abcd" for name in ("manifest.json", "rows.csv", "digest.json")),
+        folder / "checkpoints" / "latest.tmp",
+    ]
+    others = [
+        *(
+            tmp_path / name
+            for name in (".rows.csv.mine", ".notes.md.ab12cd34", "rows.csv.ab12cd34")
+        ),
+        folder / ".rows.csv.swp",
+        folder / "checkpoints" / "latest.pth",
+    ]
+    for path in (*ours, *others):
+        path.write_text("half")
+    with store.lock():
+        assert not [path for path in ours if path.exists()]
+        assert all(path.exists() for path in others)
+
+
+def test_a_write_clears_what_a_killed_one_left_a_minute_ago(tmp_path: Path) -> None:
+    old, new = tmp_path / ".table.md.ab12cd34", tmp_path / ".table.md.12345678"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    write_text_atomic(tmp_path / "table.md", "whole\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "table.md"]
+
+
+def test_a_run_killed_before_its_last_file_is_resumed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = finished(store)
+    (folder / "digest.json").unlink()
+    assert store.state("run-1") == RUNNING
+    assert store.open_run("run-1") == folder
+    assert (folder / "rows.csv").exists()
+
+
+def test_a_failed_run_that_is_opened_again_has_not_ended(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    failed = row("run-2", value=None, status=FAILED, reason="out of memory")
+    write_failed_run(store.open_run("run-2"), [failed], {"run_id": "run-2", "reason": "no memory"})
+    folder = store.open_run("run-2")
+    assert store.state("run-2") == RUNNING
+    assert store.manifest("run-2") == {"run_id": "run-2", "schema": 2, "status": "running"}
+    assert not (folder / "digest.json").exists()
+
+
+def test_records_are_read_again_only_when_a_file_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    folder = finished(store)
+    read: list[Path] = []
+    real = benchmarks.store.read_record
+    monkeypatch.setattr("benchmarks.store.read_record", lambda f: read.append(f) or real(f))
+    assert [store.state("run-1") for _ in range(3)] == [FINISHED] * 3
+    assert store.collect(["run-1"])
+    assert len(read) == 1
+    (folder / "rows.csv").write_text("")
+    assert store.state("run-1") == "damaged"
+    assert store.damage("run-1") == f"{folder / 'rows.csv'} is not the file that the run wrote"
+
+
+def test_what_json_has_no_form_for_is_read_back_as_text(tmp_path: Path) -> None:
+    folder = Store(tmp_path).open_run("run-1")
+    odd = {"run_id": "run-1", "meters": {"loss": float("nan"), (1, 2): [float("inf"), Path("x")]}}
+    write_finished_run(folder, [row()], odd)
+    manifest = Store(tmp_path).manifest("run-1")
+    assert manifest is not None
+    assert manifest["meters"] == {"loss": "nan", "(1, 2)": ["inf", "x"]}
+    assert Store(tmp_path).is_finished("run-1")

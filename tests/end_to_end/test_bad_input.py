@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 import pytest
 from end_to_end.end_to_end_helpers import command, write_suite
@@ -124,9 +123,7 @@ def test_truncated_rows(tmp_path):
     assert "line" in done.stderr
     mended = command("run", str(tmp_path / "tiny.yaml"), cwd=tmp_path)
     assert mended.returncode == 0
-    assert re.search(
-        r"^note: .*rows\.csv:\d+: .*cut short: it is written anew$", mended.stdout, re.M
-    )
+    assert "cut short: it is written anew" in mended.stdout
     assert command("table", str(results), cwd=tmp_path).returncode == 0
 
 

@@ -57,7 +57,7 @@ class Plan:
 
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write ``plan.json``."""
-    content = _content(plan)
+    content = {"schema": plan.schema, **asdict(plan)}
     write_json_atomic(folder / PLAN, {**content, "sha256": _digest(content)})
 
 
@@ -94,8 +94,9 @@ def parse_plan(folder: Path) -> tuple[Plan | None, DamagedError | None]:
         values = read_json(path, PLAN_SHAPE)
         if values is None:
             return None, None
+        written = values.pop("sha256", None)
+        digest = _digest(values)
         runs = tuple(PlannedRun(**run) for run in values.pop("runs"))
-        digest = values.pop("sha256", None)
         plan = Plan(**{"schema": 1, **values}, runs=runs)
         plan.budget_text  # noqa: B018 (reads the budget)
     except NewerSchemaError:
@@ -108,9 +109,9 @@ def parse_plan(folder: Path) -> tuple[Plan | None, DamagedError | None]:
     for run in plan.runs:
         if Path(run.run_id).name != run.run_id:
             raise DamagedError(f"{path} is damaged: '{run.run_id}' is not the id of a run", REWRITE)
-    if digest is None and plan.schema == 1:
+    if written is None and plan.schema == 1:
         return plan, None
-    if digest != _digest(_content(plan)):
+    if written != digest:
         return plan, DamagedError(f"{path} is not the file that 'depthbench run' wrote", REWRITE)
     return plan, None
 
@@ -146,10 +147,6 @@ def check_made(folder: Path, plan: Plan, planned: PlannedRun, record: Record) ->
                 f"{_shown(spec[key])}",
                 REWRITE,
             )
-
-
-def _content(plan: Plan) -> dict[str, Any]:
-    return {"schema": plan.schema, **{k: v for k, v in asdict(plan).items() if k != "schema"}}
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -33,9 +33,9 @@ def _code_now(manifest: Mapping[str, Any]) -> dict[str, str]:
     spec, further = manifest["spec"], manifest.get("sources", {})
     file = spec.get("method_file")
     method = method_sources(
-        spec["method"], spec.get("method_options"), file, further.get("method", ())
+        spec.get("method", ""), spec.get("method_options"), file, further.get("method", ())
     )
-    task = task_sources(spec["task"], file, further.get("task", ()))
+    task = task_sources(spec.get("task", ""), file, further.get("task", ()))
     found = {
         "method": digest(method.files),
         "tasks": digest(task.files),

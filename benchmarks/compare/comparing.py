@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,13 @@ from benchmarks.compare.reading import columns_of, read, unmeasured
 from benchmarks.compare.sizes import parse_sizes
 from benchmarks.compare.tasks import Overview, Setting, over_tasks
 from benchmarks.compare.verdicts import is_exact
+<<<<<<< HEAD
 from benchmarks.records import BUSY
 from benchmarks.report.columns import Column
+=======
+from benchmarks.garbage import no_collection
+>>>>>>> records
+from benchmarks.report.outside import outside_budget
 from benchmarks.report.layout import failure, title_of
 from benchmarks.report.summary import Line, failures, summarise
 from tasks.errors import UserError
@@ -74,7 +77,7 @@ def compare_results(
         UserError: results cannot be read, or not be compared; an unknown name; or no comparison
             that needs an interval can have one.
     """
-    with _no_collection():
+    with no_collection():
         found = read(paths, metrics, allowed)
         columns = columns_of(found, metrics)
         lines = summarise(found.rows, columns)
@@ -103,7 +106,7 @@ def compare_results(
             overviews=over_tasks(lines, [column for column in columns if column not in busy]),
             runs=runs,
             failed=[failure(*told, seeds) for told, seeds in failures(found.rows).items()],
-            notes=[*found.notes, *alone, *missing],
+            notes=[*found.notes, *outside_budget(found.rows), *alone, *missing],
         )
 
 
@@ -129,15 +132,3 @@ def require_interval(comparisons: Sequence[Comparison], baseline: str) -> None:
             f"no method has two seeds in common with {baseline}, so there is no interval: run more "
             "seeds, or compare counts alone with --metric params_inference"
         )
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection: all that is read stays, and looking for cycles in it takes seconds."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

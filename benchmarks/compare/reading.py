@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.compare.conditions import Placed, conditions_of, require_alike
 from benchmarks.records import Row
+from benchmarks.report import outside
 from benchmarks.report.columns import QUALITIES, TO_TARGET, Column, column_for, default_columns
 from benchmarks.report.load import Run, read_folder
 from benchmarks.report.summary import Line
@@ -53,7 +54,7 @@ def read(paths: Sequence[Path], metrics: Sequence[str] = (), allowed: Collection
     wanted = {name.partition(":")[0] for name in metrics} or USUAL
     placed, notes = [], []
     for path in {Path(path).resolve(): path for path in paths}.values():
-        results = read_folder(path, wanted)
+        results = read_folder(path, wanted | outside.METRICS)
         placed += [Placed(str(path), run, conditions_of(run.manifest)) for run in results.runs]
         notes += [f"{path}: {mark}" for mark in results.marks]
         if results.unfinished:

@@ -13,6 +13,7 @@ from benchmarks.report.best import BOLD, supported_best
 from benchmarks.report.columns import Column, all_columns, column_for, default_columns
 from benchmarks.report.layout import lay_out
 from benchmarks.report.load import Results, load
+from benchmarks.report.outside import outside_budget
 from benchmarks.report.summary import Line, failures, summarise
 from benchmarks.report.tables import describe
 from benchmarks.report.text import Table
@@ -58,10 +59,11 @@ class Summary:
 
     def table(self, label: str) -> Table:
         """The table for people and papers."""
-        failed = failures(self.results.rows)
+        rows = self.results.rows
         shown = {column.key for column in self.shown}
         bold = f" {BOLD}" if any(key in shown for _, key in self.best) else ""
-        return lay_out(self.lines, self.shown, self.title + bold, failed, self.best, label)
+        title, remarks = self.title + bold, outside_budget(rows)
+        return lay_out(self.lines, self.shown, title, failures(rows), self.best, label, remarks)
 
 
 @dataclass

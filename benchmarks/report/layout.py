@@ -24,6 +24,7 @@ def lay_out(
     failed: Mapping[tuple[str, str], Sequence[int]],
     best: Collection[tuple[int, str]] = (),
     label: str = "",
+    remarks: Sequence[str] = (),
 ) -> Table:
     """Lines as text: shown units, footnotes, and only those identity columns that differ.
 
@@ -34,6 +35,7 @@ def lay_out(
         failed: what ``failures`` found.
         best: cells in bold, see ``best.supported_best``.
         label: for references in LaTeX.
+        remarks: further sentences below the table.
     """
     names = identity(lines)
     notes: dict[str, int] = {}
@@ -52,7 +54,7 @@ def lay_out(
         headings=[*names, "seeds", *map(heading, columns)],
         body=body,
         notes=list(notes),
-        failed=[failure(*told, seeds) for told, seeds in failed.items()],
+        remarks=[*(failure(*each, seeds) for each, seeds in failed.items()), *remarks],
         names=len(names),
         label=label,
     )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.files import read_bytes
+from benchmarks.garbage import no_collection
 from benchmarks.index import check_index, grouped, lines_of
 from benchmarks.plan import PLAN, check_made
 from benchmarks.records import COLUMNS, FAILED, Row, declare_metric
@@ -65,7 +66,11 @@ def read_folder(path: Path | str, metrics: Collection[str] | None = None) -> Res
     Raises:
         UserError: as :func:`load`.
     """
-    store = Store(path)
+    with no_collection():
+        return _read_folder(Store(path), metrics)
+
+
+def _read_folder(store: Store, metrics: Collection[str] | None) -> Results:
     plan = store.plan()
     index = read_bytes(store.rows_path)
     if index is None:
@@ -84,7 +89,7 @@ def read_folder(path: Path | str, metrics: Collection[str] | None = None) -> Res
         declare_metric(metric, unit)
     present = {run.run_id for run in runs}
     unfinished = len({run.run_id for run in plan.runs} - present) if plan else 0
-    return Results(str(path), (store.path,), plan, tuple(runs), unfinished)
+    return Results(str(store.path), (store.path,), plan, tuple(runs), unfinished)
 
 
 class _Wanted:
@@ -93,13 +98,14 @@ class _Wanted:
     def __init__(self, metrics: Collection[str] | None) -> None:
         self.units: dict[str, str] = {}
         self._metrics = metrics
-        self._begun: set[tuple[str, str]] = set()
+        self.begun: set[tuple[str, str]] = set()
+        """The runs whose first row has been read."""
 
     def __call__(self, cells: Sequence[str]) -> bool:
         self.units.setdefault(cells[_METRIC], cells[_UNIT])
         run = cells[_RUN], cells[_METHOD]
-        if run not in self._begun:
-            self._begun.add(run)
+        if run not in self.begun:
+            self.begun.add(run)
             return True
         return self._metrics is None or cells[_METRIC] in self._metrics or cells[_STATUS] == FAILED
 
@@ -115,6 +121,7 @@ def _own_rows(store: Store, plan: Plan | None, index: bytes, wanted: _Wanted) ->
             check_made(store.path, plan, planned, record)
         elif record.verified:
             raise DamagedError(f"{store.path / PLAN} is missing", REWRITE)
+        wanted.begun.clear()  # the run may be there under another label, too
         rows = record.rows(wanted)
         if not rows:
             raise DamagedError(f"{record.folder / ROWS} holds no rows")

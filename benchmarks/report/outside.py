@@ -11,6 +11,8 @@ WORTH_SAYING = 0.05
 """Share of the training time from which on time outside the budget is noted."""
 
 _TRAINING = ("train_time", "charged_time")
+METRICS = frozenset((*_TRAINING, "unbudgeted_time"))
+"""What :func:`outside_budget` looks at."""
 
 
 def outside_budget(rows: Iterable[Row]) -> list[str]:

@@ -11,6 +11,7 @@ from benchmarks.records import Row
 from benchmarks.report.columns import Column, column_for, default_columns
 from benchmarks.report.layout import lay_out
 from benchmarks.report.load import Results, read_folder
+from benchmarks.report.outside import outside_budget
 from benchmarks.report.summary import Line, failures, summarise
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def write_tables(path: Path, metrics: Sequence[str] = ()) -> dict[str, str]:
     rows = results.rows
     columns = [column_for(name, rows) for name in metrics] or default_columns(rows)
     lines = summarise(rows, columns, results.baseline)
-    table = lay_out(lines, columns, describe(results), failures(rows))
+    remarks = outside_budget(rows)
+    table = lay_out(lines, columns, describe(results), failures(rows), remarks=remarks)
     texts = {
         "md": table.markdown(),
         "csv": frame(lines, columns).to_csv(index=False),

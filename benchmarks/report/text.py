@@ -25,7 +25,7 @@ class Table:
         headings: column headings.
         body: cells.
         notes: footnotes; the first has number 1.
-        failed: one sentence for every way in which runs failed.
+        remarks: sentences below: ways in which runs failed, work outside the budget.
         names: how many columns at the left name the line.
         label: what LaTeX refers to the table by; empty for nothing.
     """
@@ -34,7 +34,7 @@ class Table:
     headings: Sequence[str]
     body: Sequence[Sequence[Shown]]
     notes: Sequence[str] = ()
-    failed: Sequence[str] = field(default_factory=tuple)
+    remarks: Sequence[str] = field(default_factory=tuple)
     names: int = 1
     label: str = ""
 
@@ -53,7 +53,7 @@ class Table:
         parts = [_prose(self.title), table]
         notes = [f"[{number}] {_prose(note)}" for number, note in enumerate(self.notes, 1)]
         parts += ["  \n".join(notes)] if notes else []
-        parts += ["\n".join(f"- {_prose(line)}" for line in self.failed)] if self.failed else []
+        parts += ["\n".join(f"- {_prose(line)}" for line in self.remarks)] if self.remarks else []
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
@@ -70,7 +70,7 @@ class Table:
             f"$^{{{number}}}$ {latex_escape(one_line(note))}"
             for number, note in enumerate(self.notes, 1)
         ]
-        notes += [latex_escape(one_line(line)) for line in self.failed]
+        notes += [latex_escape(one_line(line)) for line in self.remarks]
         columns = "l" * self.names + "r" * (len(self.headings) - self.names)
         return "\n".join(
             [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 import pytest
 from end_to_end.end_to_end_helpers import command, write_suite

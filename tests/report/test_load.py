@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from report.made_results import Made, make
 
-from benchmarks.report.load import load
+from benchmarks.report.load import load, read_folder
 from benchmarks.store import read_rows, write_rows
 from benchmarks.verification import seal
 from tasks.errors import UserError
@@ -84,6 +84,8 @@ def test_two_labels_of_one_run_stay_two_methods(tmp_path: Path) -> None:
     store.write_collected(runs)
     (results,) = load([tmp_path])
     assert [run.method for run in results.runs] == ["plain", "twin"]
+    found = read_folder(tmp_path, {"macs"}).runs
+    assert [[row.metric for row in run.rows] for run in found] == [["top1", "macs"]] * 2
 
 
 def test_planned_runs_that_are_not_there_are_counted(tmp_path: Path) -> None:

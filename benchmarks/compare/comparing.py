@@ -14,14 +14,11 @@ from benchmarks.compare.reading import columns_of, read, unmeasured
 from benchmarks.compare.sizes import parse_sizes
 from benchmarks.compare.tasks import Overview, Setting, over_tasks
 from benchmarks.compare.verdicts import is_exact
-<<<<<<< HEAD
+from benchmarks.garbage import no_collection
 from benchmarks.records import BUSY
 from benchmarks.report.columns import Column
-=======
-from benchmarks.garbage import no_collection
->>>>>>> records
-from benchmarks.report.outside import outside_budget
 from benchmarks.report.layout import failure, title_of
+from benchmarks.report.outside import outside_budget
 from benchmarks.report.summary import Line, failures, summarise
 from tasks.errors import UserError
 

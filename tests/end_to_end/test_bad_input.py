@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from end_to_end.end_to_end_helpers import command, write_suite

@@ -19,7 +19,7 @@ MIXABLE = ("hardware", "kernels", "precision", "profile", "budget", "data", "rec
 """What ``--allow`` takes: differences that are refused otherwise."""
 
 _RECORDED_LATER = ("kernels", "precision")
-"""Conditions that manifests did not always hold: runs that lack them are not refused, but told."""
+"""Conditions that manifests did not always hold: runs that lack them give a note, and are not refused."""
 _PLACES_SHOWN = 3
 
 
@@ -259,9 +259,8 @@ def _hardware(device: Mapping[str, Any]) -> str:
 
 
 def _kernels(device: Mapping[str, Any]) -> str:
-    facts = kernels_of(device)
-    told = [f"{name} {value}" for name, value in facts.items() if name not in PRECISION]
-    return ", ".join(told) or UNKNOWN
+    facts = {name: value for name, value in kernels_of(device).items() if name not in PRECISION}
+    return ", ".join(f"{name} {value}" for name, value in facts.items()) or UNKNOWN
 
 
 def _precision(recipe: Mapping[str, Any], device: Mapping[str, Any]) -> str:

@@ -182,7 +182,7 @@ def _bytes_digest(spec: ModuleSpec) -> str:
 
 @lru_cache(maxsize=64)
 def _installed(place: str, stamp: int) -> list[tuple[Owner, str]]:
-    """The distributions of a folder with the text of their records; ``stamp`` changes with the folder."""
+    """The distributions of a folder and the text of their records; ``stamp`` is of the folder."""
     found = []
     for each in distributions(path=[place]):
         record, folder = each.read_text("RECORD"), getattr(each, "_path", None)

@@ -19,7 +19,7 @@ MIXABLE = ("hardware", "kernels", "precision", "profile", "budget", "data", "rec
 """What ``--allow`` takes: differences that are refused otherwise."""
 
 _RECORDED_LATER = ("kernels", "precision")
-"""Conditions that manifests did not always hold: runs that lack them give a note, and are not refused."""
+"""Conditions that older manifests lack: such runs give a note, and are not refused."""
 _PLACES_SHOWN = 3
 
 

@@ -57,9 +57,9 @@ def stack_version(name: str) -> str:
     found = owners(name, spec)
     if len(found) != 1:
         # None, or several over each other: what counts is what is there.
-        names = " + ".join(each.told(name) for each in found)
+        names = " + ".join(each.shown(name) for each in found)
         return f"{names} files {_bytes_digest(spec)}".strip()
-    return " ".join(filter(None, [found[0].told(name), found[0].changes()]))
+    return " ".join(filter(None, [found[0].shown(name), found[0].changes()]))
 
 
 def package_version(name: str) -> str | None:
@@ -71,7 +71,7 @@ def package_version(name: str) -> str | None:
     found = owners(name, spec) if spec is not None else []
     if not found:
         return None
-    return " + ".join(f"{each.told(name)} ({each.contents()})" for each in found)
+    return " + ".join(f"{each.shown(name)} ({each.contents()})" for each in found)
 
 
 def named_version(name: str) -> str:
@@ -93,7 +93,7 @@ class Owner:
     record: Path
     """Its list of installed files."""
 
-    def told(self, module: str) -> str:
+    def shown(self, module: str) -> str:
         """The version, after the distribution's name where that is not the module's."""
         same = _normal(self.name) == _normal(module)
         return self.version if same else f"{self.name} {self.version}"
@@ -182,7 +182,7 @@ def _bytes_digest(spec: ModuleSpec) -> str:
 
 @lru_cache(maxsize=64)
 def _installed(place: str, stamp: int) -> list[tuple[Owner, str]]:
-    """The distributions of a folder with the text of their records; ``stamp`` tells a change."""
+    """The distributions of a folder and the text of their records; ``stamp`` is of the folder."""
     found = []
     for each in distributions(path=[place]):
         record, folder = each.read_text("RECORD"), getattr(each, "_path", None)

@@ -23,7 +23,7 @@ MIXABLE = (
 measured while others held the cores."""
 
 _RECORDED_LATER = ("kernels", "precision")
-"""Conditions that manifests did not always hold: runs that lack them are not refused, but told."""
+"""Conditions that older manifests lack: such runs give a note, and are not refused."""
 _PLACES_SHOWN = 3
 
 
@@ -263,9 +263,8 @@ def _hardware(device: Mapping[str, Any]) -> str:
 
 
 def _kernels(device: Mapping[str, Any]) -> str:
-    facts = kernels_of(device)
-    told = [f"{name} {value}" for name, value in facts.items() if name not in PRECISION]
-    return ", ".join(told) or UNKNOWN
+    facts = {name: value for name, value in kernels_of(device).items() if name not in PRECISION}
+    return ", ".join(f"{name} {value}" for name, value in facts.items()) or UNKNOWN
 
 
 def _precision(recipe: Mapping[str, Any], device: Mapping[str, Any]) -> str:

@@ -102,8 +102,8 @@ def _onednn() -> str | None:
             image = torch.zeros(8, 16, 16, 16)  # smaller ones are done without oneDNN
             torch.nn.functional.conv2d(image, torch.zeros(16, 16, 3, 3))
         file.seek(0)
-        told = re.search(rb"info,cpu,isa:(.+)", file.read())
-        return told[1].decode("ascii", "replace").strip() if told else None
+        found = re.search(rb"info,cpu,isa:(.+)", file.read())
+        return found[1].decode("ascii", "replace").strip() if found else None
     return None
 
 

@@ -243,11 +243,15 @@ def test_a_failed_run_is_covered_as_well(
     run = results / "runs" / "digits-resnet20-broken-s0"
     replace("rows.csv", "out of memory", "bad luck")(results, run)
     refused(depthbench(*words("table", results, whole)), str(run / "rows.csv"))
+    replace("rows.csv", "bad luck", "out of memory")(results, run)
+    (run / "curve.csv").write_text("phase,epoch,step\n")
+    refused(depthbench(*words("table", results, whole)), "so it was added")
 
 
 ODD_JSON = {
     "{}": "'status' is missing",
     DEEP: "nested too deeply",
+    '{"status": "finished", "recipe": ' + DEEP[:1000] + "1" + "}" * 201: "nested too deeply",
     '{"status": "finished", "spec": null}': "'spec' is null, not a mapping",
     '{"status": "finished", "spec": {"seed": "0"}}': "'spec.seed' is text, not a number",
     '{"status": "finished", "spec": {"seed": true}}': "'spec.seed' is true or false",

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report.made_results import Made, edit_json, make, make_old
@@ -327,11 +328,16 @@ def test_rows_alone_are_shown_and_never_taken_over(
     assert not (results.parent / "out").exists()
 
 
+def made_by_other_code(manifest: dict[str, Any]) -> None:
+    manifest["spec"].update(method="end_to_end", task="classification")
+    manifest["fingerprint"] = {"code": {"tasks": "0"}}
+
+
 def test_a_run_whose_code_has_changed_is_marked(
     results: Path, whole: Path, depthbench: Callable[..., tuple[object, str, str]]
 ) -> None:
     for run in results.glob("runs/*-s1"):
-        edit_json(run / "manifest.json", lambda m: m.update(fingerprint={"code": {"tasks": "0"}}))
+        edit_json(run / "manifest.json", made_by_other_code)
         seal(run)
     mark = "stale (3 of 6 runs): the code that decides their numbers has changed since"
     assert mark in depthbench("table", results)[1].splitlines()[0]

@@ -152,8 +152,8 @@ def test_nor_anywhere_else(place, tmp_path):
     def read(self: Any, *args: Any) -> Any:
         next(task.eval_batches(split="test", device=CPU))
 
+    kind = type("Cheat", (Plain,), {place: read, "__module__": __name__})
     with pytest.raises(UserError, match="test split of digits was read by the method"):
-        kind = type("Cheat", (Plain,), {place: read, "__module__": __name__})
         rows_of(tmp_path, kind, {"steps": 4})
 
 

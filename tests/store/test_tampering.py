@@ -225,6 +225,12 @@ def test_an_index_and_a_plan_that_are_not_those_of_the_runs_are_named(
     assert not (results.parent / "out").exists()
 
 
+@pytest.mark.parametrize("verb", RUN_VERBS)
+def test_a_run_in_the_folder_of_another_is_not_taken_for_that(depthbench, results, whole, verb):
+    swap_runs(results, results / "runs" / RUN)
+    refused(depthbench(*words(verb, results, whole)), f"holds the run {RUN.replace('s1', 's0')}")
+
+
 def test_an_untouched_folder_is_taken_by_every_verb(
     results: Path, whole: Path, depthbench: Callable[..., tuple[object, str, str]]
 ) -> None:

@@ -26,7 +26,8 @@ from benchmarks.conformance.watching import Watch, Watched
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.spec import RunSpec
-from benchmarks.training.hooks import CheckpointHook, random_state, set_random_state
+from benchmarks.training.hooks import CheckpointHook
+from benchmarks.training.random_state import random_state, set_random_state
 from benchmarks.training.session import TrainingSession
 from benchmarks.training.state import PhaseState, copy_weights
 from tasks.base import as_score

@@ -71,7 +71,7 @@ def _two_measures(run: Subject) -> Balance:
         parts,
         ("integral of sampled power", whole),
         error + DIVERGENCE * whole,
-        f"the counter's steps ({error:.3g} J) and {DIVERGENCE:.0%} for sampling",
+        f"errors of counter and sampling gaps ({error:.3g} J) and {DIVERGENCE:.0%} for sampling",
         "power was sampled at peaks and missed the dips, or the counter was read late",
         "power peaks fell between two samples, which the counter has seen",
     )

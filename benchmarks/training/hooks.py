@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from mmengine.hooks import Hook
 
 from benchmarks.meters.session import RunMeters
+from benchmarks.training.random_state import random_state, set_random_state
 from benchmarks.training.state import PhaseState
 from methods.base import Phase
 from tasks.base import Task, as_score
@@ -291,25 +291,3 @@ class CheckpointHook(Hook):
             os.replace(draft, self._path)
         self._last = time.monotonic()
         self._wait = min(max(self._wait, 50 * (self._last - started)), self._longest)
-
-
-def random_state() -> dict[str, Any]:
-    """The states of every global generator that training may draw from."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
-        "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(np.array(keys)), position, has_gauss, cached),
-    }
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Restore what :func:`random_state` took."""
-    torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy(), *rest))

@@ -25,9 +25,9 @@ from benchmarks.training.hooks import (
     StepEndHook,
     UpdateLimitHook,
     ValidationHook,
-    random_state,
 )
 from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
+from benchmarks.training.random_state import random_state
 from benchmarks.training.runner import PhaseRunner
 from benchmarks.training.spending import Spending, SpendingHook
 from benchmarks.training.state import PhaseState

@@ -145,6 +145,19 @@ def test_images_that_the_data_do_not_have_are_not_counted(tmp_path):
     assert found["samples", "train"] == found["spent_samples", "train"] == 2 * images
 
 
+def test_a_warm_up_of_all_depths_costs_what_it_does(tmp_path):
+    """Each batch goes through every depth: the sum of their costs."""
+    fields = {
+        "method": "optimal_depth",
+        "method_options": {"target_accuracy": 100.0, "warmup_epochs": 1, "tolerance": 0.0},
+    }
+    found = rows_of(tmp_path, Plain, {"epochs": 5}, **fields)
+    phases = {phase for metric, phase in found if metric == "train_flops"}
+    depths = [found["train_flops", phase] for phase in phases if phase.startswith("depth=")]
+    assert found["train_flops", "warmup"] > sum(depths) / len(depths) * 1.5
+    assert min(depths) < found["train_flops", "setup"] < found["train_flops", "warmup"]
+
+
 def in_a_thread(work: Callable[[], Any]) -> Any:
     from threading import Thread
 

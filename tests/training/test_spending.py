@@ -19,6 +19,7 @@ from training.spending_helpers import BATCH, EPOCH, Clock, Paced, tiny_session
 from training.training_helpers import save_every_step
 
 from benchmarks.meters.train_operations import TrainOperations
+from benchmarks.spent_rows import an_epoch
 from benchmarks.training.optim import schedule_in_steps
 from benchmarks.training.virtual_schedule import TICKS, VirtualSchedule
 from methods.base import Phase
@@ -282,3 +283,18 @@ def test_a_killed_run_spends_the_same_seconds(stop_at):
     run.run()
     assert run.meters.spent("seconds") == pytest.approx(40.0)
     assert len(first.taken) + len(second.taken) in (40, 41)
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize("stop_at", [3, 12])
+def test_an_epoch_takes_as_long_however_often_the_run_was_killed(stop_at):
+    """The first step of each process is not timed, so it must not be divided by."""
+    where = folder()
+    with pytest.raises(KeyboardInterrupt):
+        tiny_session(where, Paced(Clock(), [1.0], stop_at=stop_at), {}, steps=20).run()
+    run = tiny_session(where, Paced(Clock(), [1.0]), {}, steps=20)
+    run.run()
+    seconds = next(m for m in run.meters.clock.measurements("train") if m.metric == "train_time")
+    timed = run.meters.steps["train"].timed
+    assert timed == 18
+    assert an_epoch("epoch_time", seconds, timed, EPOCH).value == pytest.approx(EPOCH)

@@ -306,6 +306,7 @@ def test_an_older_folder_is_read_marked_and_not_published(
         assert mark in (results / "report" / name).read_text()
     code, _, errors = depthbench(*words("gate --write", results, whole))
     assert (code, errors) == (0, f"note: {results}: {mark}\n")
+    assert f"note: {results}: {mark}" in depthbench("gate", whole, "--against", results)[2]
     assert mark in depthbench("explain", results / "runs" / RUN)[1]
     refused(
         depthbench(*words("publish", results, whole)),

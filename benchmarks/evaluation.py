@@ -99,9 +99,23 @@ def evaluate(
 
 
 def variants(built: Built, model: BaseModel, meters: RunMeters) -> dict[str, BaseModel]:
-    """The deployable networks, made without the test split."""
+    """The deployable networks, made without the test split.
+
+    Raises:
+        UserError: there is none, or one has no name: its rows would be those of the whole run.
+    """
     with meters.outside("variants"), sealed_test_split("the method, in variants"):
-        return dict(built.method.variants(model))
+        found = built.method.variants(model)
+    if not isinstance(found, Mapping) or not found or not all(found):
+        raise UserError(
+            f"variants of the method {built.label} gave {_named(found)}: return at least one "
+            "deployable network, each under a name"
+        )
+    return dict(found)
+
+
+def _named(found: object) -> str:
+    return f"networks named {list(found)}" if isinstance(found, Mapping) else repr(found)
 
 
 def scores(built: Built, networks: Mapping[str, BaseModel]) -> Scores:

@@ -226,6 +226,12 @@ def test_an_index_and_a_plan_that_are_not_those_of_the_runs_are_named(
     assert not (results.parent / "out").exists()
 
 
+@pytest.mark.parametrize("verb", RUN_VERBS)
+def test_a_run_in_the_folder_of_another_is_not_taken_for_that(depthbench, results, whole, verb):
+    swap_runs(results, results / "runs" / RUN)
+    refused(depthbench(*words(verb, results, whole)), f"holds the run {RUN.replace('s1', 's0')}")
+
+
 def test_an_untouched_folder_is_taken_by_every_verb(
     results: Path, whole: Path, depthbench: Callable[..., tuple[object, str, str]]
 ) -> None:
@@ -300,6 +306,7 @@ def test_an_older_folder_is_read_marked_and_not_published(
         assert mark in (results / "report" / name).read_text()
     code, _, errors = depthbench(*words("gate --write", results, whole))
     assert (code, errors) == (0, f"note: {results}: {mark}\n")
+    assert f"note: {results}: {mark}" in depthbench("gate", whole, "--against", results)[2]
     assert mark in depthbench("explain", results / "runs" / RUN)[1]
     refused(
         depthbench(*words("publish", results, whole)),

@@ -231,3 +231,26 @@ def test_a_run_whose_weights_are_no_numbers_has_failed(tmp_path):
 
     with pytest.raises(UserError, match="training diverged: 'backbone"):
         rows_of(tmp_path, Diverging, {"steps": 4})
+
+
+@pytest.mark.parametrize("networks", [{}, {"": None}, None])
+def test_a_method_that_deploys_nothing_has_failed(tmp_path, networks):
+    """Else the run is finished, and its quality is in no row."""
+
+    class Nothing(Plain):
+        def variants(self, model):
+            return networks
+
+    with pytest.raises(UserError, match=r"variants of the method tried gave .*at least one"):
+        rows_of(tmp_path, Nothing, {"steps": 2})
+
+
+@pytest.mark.parametrize("wrong", [{"share": -0.5}, {"share": 1.5}, {"share": float("nan")}])
+def test_a_share_is_a_fraction(wrong):
+    with pytest.raises(UserError, match=f"has a share of {wrong['share']}"):
+        Phase("first", **wrong)
+
+
+def test_epochs_are_not_negative():
+    with pytest.raises(UserError, match="asks for -1 epochs"):
+        Phase("first", epochs=-1)

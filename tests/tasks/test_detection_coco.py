@@ -366,6 +366,9 @@ def test_a_picture_turned_by_its_camera_passes(split: Callable[..., Any], tmp_pa
     Image.new("RGB", (30, 40)).save(tmp_path / "images" / "001.png")
     with pytest.raises(UserError, match=r"has 30x40 pixels"):
         split()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images" / "001.png", exif=exif)
+    with pytest.raises(UserError, match=r"has 30x40 pixels"):  # mmdet turns it and not its boxes
+        split()
 
 
 @pytest.mark.parametrize("change", [lambda c: c["categories"].pop(), None])

@@ -77,10 +77,14 @@ def evaluate(
 
     Returns:
         The deployable networks with the last weights.
+
+    Raises:
+        UserError: training diverged: none of them gives finite outputs for any image.
     """
     networks = variants(built, model, meters)
     with meters.window("evaluate"):
         found = scores(built, networks)
+    refuse_diverged(found)
     last_epoch = state.curve[-1]["epoch"] if state.curve else None
     if state.best_weights is None or state.best_epoch == last_epoch:
         best = found
@@ -115,6 +119,19 @@ def scores(built: Built, networks: Mapping[str, BaseModel]) -> Scores:
             values = built.task.evaluate(network, split, built.device)
             found[name, split] = {key: as_score(value) for key, value in values.items()}
     return found
+
+
+def refuse_diverged(found: Scores) -> None:
+    """Refuse finite weights whose outputs are not: a product of large ones is infinite.
+
+    Raises:
+        UserError: no network has finite outputs for any image.
+    """
+    all_scores = [score for metrics in found.values() for score in metrics.values()]
+    if all_scores and all(score.diverged for score in all_scores):
+        raise UserError(
+            f"training diverged: {all_scores[0].note}; lower the learning rate or clip the gradient"
+        )
 
 
 def add_analysis(built: Built, networks: Mapping[str, BaseModel], table: Rows) -> str:

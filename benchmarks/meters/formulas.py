@@ -66,9 +66,10 @@ def _real(formula: Formula) -> Formula:
 
     def scaled(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int | None:
         macs = formula(args, kwargs, out)
+        if not macs:
+            return macs
         tensors = (each for each in tree_leaves(out) if isinstance(each, torch.Tensor))
-        is_complex = macs and any(tensor.is_complex() for tensor in tensors)
-        return COMPLEX * macs if is_complex else macs
+        return macs * (COMPLEX if any(tensor.is_complex() for tensor in tensors) else 1)
 
     return scaled
 

@@ -219,6 +219,17 @@ def test_a_meter_that_raises_costs_its_own_rows_alone(tmp_path, monkeypatch):
     assert ",test,top1," in text
 
 
+def test_a_run_whose_weights_are_finite_and_outputs_are_not_has_failed(tmp_path):
+    class Diverging(Plain):
+        def phases(self, model):
+            yield Phase()
+            for parameter in model.parameters():
+                parameter.data.fill_(1e38)
+
+    with pytest.raises(UserError, match=r"training diverged: the outputs for (\d+) of \1 images"):
+        rows_of(tmp_path, Diverging, {"steps": 4})
+
+
 def test_a_run_whose_weights_are_no_numbers_has_failed(tmp_path):
     class Diverging(Plain):
         def variants(self, model):

@@ -140,7 +140,7 @@ class Digits:
     [(Digits.by_setup, "asked its task for 'eval_batches'"), (Digits.by_building, "test split")],
 )
 def test_a_method_cannot_train_on_the_test_split_in_setup(read, sentence, tmp_path):
-    kind = type("Cheat", (Plain,), {"setup": read})
+    kind = type("Cheat", (Plain,), {"setup": read, "__module__": __name__})
     with pytest.raises(UserError, match=sentence):
         rows_of(tmp_path, kind, {"steps": 4})
 
@@ -153,7 +153,8 @@ def test_nor_anywhere_else(place, tmp_path):
         next(task.eval_batches(split="test", device=CPU))
 
     with pytest.raises(UserError, match="test split of digits was read by the method"):
-        rows_of(tmp_path, type("Cheat", (Plain,), {place: read}), {"steps": 4})
+        kind = type("Cheat", (Plain,), {place: read, "__module__": __name__})
+        rows_of(tmp_path, kind, {"steps": 4})
 
 
 def test_validation_stays_open_and_the_seal_is_lifted_again():

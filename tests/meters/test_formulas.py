@@ -241,6 +241,12 @@ def test_what_has_no_formula_is_refused_by_name(case: Case, name: str, composite
         forward(case, composite=composite)
 
 
+def test_fvcore_ignores_products_by_element() -> None:
+    with torch.no_grad(), OperationCounter("fvcore", composite=True) as counter:
+        torch.outer(real(3), real(4))
+    assert counter.macs == 0
+
+
 @pytest.mark.parametrize("name", ["mm", "bmm", "addmm", "linear", "conv1d", "conv_transpose2d"])
 def test_torchs_own_counter_agrees(name: str) -> None:
     case = COMPLEX_CASES[name]

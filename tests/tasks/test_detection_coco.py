@@ -286,6 +286,18 @@ def test_masks_are_asked_for_where_they_are_needed(split: Callable[..., Any]) ->
         split(masks=True)
 
 
+def test_masks_are_checked_for_detectors_that_learn_them(split: Callable[..., Any]) -> None:
+    def one_short(c: Content) -> None:
+        for each in c["annotations"]:
+            each["segmentation"] = [[0, 0, 10, 0, 10, 10]]
+        c["annotations"][3]["segmentation"] = {"size": [30, 40], "counts": [600]}  # a dog's
+
+    with pytest.raises(UserError, match=r"annotation 4 has a mask whose counts sum to 600 pixels"):
+        split(one_short, masks=True)
+    assert split(one_short, masks=True, classes=["cat"]).has_masks
+    assert split(one_short).boxes == 6
+
+
 def test_files_that_are_not_json_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "instances.json"
     with pytest.raises(UserError, match=r"cannot be read"):

@@ -70,6 +70,8 @@ class Score:
 
     value: float | None
     note: str = ""
+    diverged: bool = field(default=False, compare=False)
+    """Whether there is no value because the outputs for all images are NaN or infinite."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,16 @@ def picture_size(path: Path) -> tuple[int, int]:
         raise UserError(f"{path} cannot be read as a picture: replace it") from error
 
 
+def shown_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels after the turn that the camera noted, as networks see it.
+
+    Raises:
+        UserError: as :func:`picture_size`.
+    """
+    size = picture_size(path)
+    return size[::-1] if _is_turned(path) else size
+
+
 def check_picture_sizes(
     sizes: Mapping[Path, tuple[int, int]], where: str, most: int = 1000
 ) -> None:
@@ -44,8 +54,8 @@ def check_picture_sizes(
     files = list(sizes)
     for index in spread(len(files), most):
         path, said = files[index], sizes[files[index]]
-        size = picture_size(path)
-        if size != said and not (size == said[::-1] and _is_turned(path)):
+        size = shown_size(path)
+        if size != said:
             raise UserError(
                 f"{path} has {size[0]}x{size[1]} pixels, but {where} says {said[0]}x{said[1]}: "
                 "correct the annotations or replace the picture"

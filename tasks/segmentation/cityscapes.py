@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.errors import UserError
-from tasks.openmmlab.pictures import picture_size
+from tasks.openmmlab.pictures import picture_size, shown_size
 from tasks.pictures import spread
 
 SPLITS = ("train", "val", "test")
@@ -46,6 +46,7 @@ CITYSCAPES = {
 }
 """The 19 classes in the order of their train ids, with the colours they are painted in."""
 
+_LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP")
 _FULLY_READ = 500
 _SAMPLE = 100
 
@@ -114,8 +115,8 @@ def check_split(
 ) -> CityscapesSplit:
     """Check that every picture has its mask, of its size, with labels below ``classes`` or void.
 
-    Sizes are read from all headers. Labels are read in all of up to 500 masks, and of more masks
-    in 100, evenly spread; :func:`check_labels` is for the others, when they are loaded.
+    Sizes and kinds are read from all headers. Labels are read in all of up to 500 masks, and of
+    more masks in 100, evenly spread; :func:`check_labels` is for the others, when they are loaded.
 
     Raises:
         UserError: a folder is absent or empty, or a picture or mask is not as it should be.
@@ -135,7 +136,8 @@ def check_split(
     masks = [stem + mask_suffix for stem in stems]
     _require_masks(image_folder, images, mask_folder, masks, mask_suffix)
     for image, mask in zip(images, masks, strict=True):
-        size, needed = picture_size(mask_folder / mask), picture_size(image_folder / image)
+        _check_kind(mask_folder / mask)
+        size, needed = picture_size(mask_folder / mask), shown_size(image_folder / image)
         if size != needed:
             raise UserError(
                 f"{mask_folder / mask} has {size[0]}x{size[1]} pixels and its picture "
@@ -174,13 +176,34 @@ def check_labels(labels: np.ndarray, path: Path | str, classes: int) -> None:
         raise _wrong_label(path, int(labels[wrong].min()), classes)
 
 
+def _check_kind(path: Path) -> None:
+    """Refuse what loading would turn into other labels, from the header of a mask.
+
+    mmsegmentation casts 16 bits to 8, Pillow scales grey of 2 or 4 bits up to 8, and JPEG rounds.
+    """
+    try:
+        with Image.open(path) as mask:
+            mode, form, tiles = mask.mode, mask.format, mask.tile
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read as a picture: replace it") from error
+    if mode not in ("L", "P"):
+        raise UserError(
+            f"{path} is a picture of mode {mode}: masks have one channel of 8 bits that holds "
+            "train ids"
+        )
+    if mode == "L" and any(str(tile[3]).startswith("L;") for tile in tiles):
+        raise UserError(
+            f"{path} has grey values of less than 8 bits, which are scaled when they are read: "
+            "write train ids in 8 bits"
+        )
+    if form in _LOSSY:
+        raise UserError(
+            f"{path} is a {form} file, which does not keep labels exactly: write masks as PNG"
+        )
+
+
 def _labels(path: Path, classes: int) -> set[int]:
     with Image.open(path) as mask:
-        if mask.mode not in ("L", "P"):
-            raise UserError(
-                f"{path} is a picture of mode {mask.mode}: masks have one channel of 8 bits "
-                "that holds train ids"
-            )
         try:
             counts = mask.histogram()
         except (OSError, SyntaxError) as error:

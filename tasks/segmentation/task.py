@@ -14,7 +14,7 @@ from torch import nn
 
 from tasks.base import TASKS, BatchSource, Drawing, Score
 from tasks.errors import UserError
-from tasks.openmmlab.pictures import picture_size
+from tasks.openmmlab.pictures import shown_size
 from tasks.openmmlab.task import OpenMMLabTask
 from tasks.options import check_options, size_of
 from tasks.segmentation.cityscapes import (
@@ -199,7 +199,7 @@ class SegmentationTask(OpenMMLabTask):
         """Refuse pictures of several sizes: mmsegmentation evaluates them one by one alone."""
         suffix = self._dataset_options.get("image_suffix", IMAGE_SUFFIX)
         files = sorted(self._splits[split].image_folder.rglob(f"*{suffix}"))
-        sizes = {picture_size(path) for path in files}
+        sizes = {shown_size(path) for path in files}
         if len(sizes) > 1:
             raise UserError(
                 f"the pictures of {split} have {len(sizes)} different sizes: set eval_batch_size "

@@ -77,6 +77,9 @@ def test_outputs_that_are_no_numbers_have_no_quality(value: float) -> None:
     found = classification_metrics(logits, labels)
     reason = "the outputs for 2 of 8 images are NaN or infinite"
     assert found == dict.fromkeys(("top1", "top5", "nll", "ece"), Score(None, reason))
+    assert not any(score.diverged for score in found.values())
+    every = classification_metrics(torch.full((8, 7), value), labels)
+    assert all(score.diverged for score in every.values())
 
 
 def test_a_mean_over_corruptions_has_no_value_where_one_of_them_has_none() -> None:

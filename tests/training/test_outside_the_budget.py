@@ -209,6 +209,26 @@ def test_an_analysis_that_crashes_costs_its_own_metrics_alone(tmp_path):
     assert ",test,top1," in text
 
 
+@pytest.mark.parametrize("given", ["text", None, {"gates": "many"}, {"gates": None}])
+def test_an_analysis_that_gives_no_numbers_costs_its_own_metrics_alone(given, tmp_path):
+    class Odd(Plain):
+        metrics = {"gates": "%"}  # noqa: RUF012
+
+        def analyse(self, variant, model, batches):
+            return given
+
+    rows_of(tmp_path, Odd, {"steps": 4})
+    text = (tmp_path / "run" / "rows.csv").read_text()
+    assert "gates,,%,unavailable,analyse " in text
+    assert ",test,top1," in text
+
+
+def test_a_method_that_forgets_to_return_the_model_is_told_so(tmp_path):
+    kind = type("Forgets", (Plain,), {"prepare": lambda self, m: None, "__module__": __name__})
+    with pytest.raises(UserError, match="prepare of the method tried returned None"):
+        rows_of(tmp_path, kind, {"steps": 4})
+
+
 def test_a_meter_that_raises_costs_its_own_rows_alone(tmp_path, monkeypatch):
     def broken(*args: Any) -> Any:
         raise RuntimeError("the meter is broken")
@@ -218,6 +238,17 @@ def test_a_meter_that_raises_costs_its_own_rows_alone(tmp_path, monkeypatch):
     text = (tmp_path / "run" / "rows.csv").read_text()
     assert "params,,count,unavailable,RuntimeError: the meter is broken" in text
     assert ",test,top1," in text
+
+
+def test_a_run_whose_weights_are_finite_and_outputs_are_not_has_failed(tmp_path):
+    class Diverging(Plain):
+        def phases(self, model):
+            yield Phase()
+            for parameter in model.parameters():
+                parameter.data.fill_(1e38)
+
+    with pytest.raises(UserError, match=r"training diverged: the outputs for (\d+) of \1 images"):
+        rows_of(tmp_path, Diverging, {"steps": 4})
 
 
 def test_a_run_whose_weights_are_no_numbers_has_failed(tmp_path):

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -105,7 +105,7 @@ def as_score(found: float | Score) -> Score:
     """
     score = found if isinstance(found, Score) else Score(found)
     if score.value is None:
-        return Score(None, score.note or "the task gave no value")
+        return replace(score, note=score.note or "the task gave no value")
     try:
         value = float("text" if isinstance(score.value, str) else score.value)
     except (TypeError, ValueError, RuntimeError):

@@ -74,7 +74,7 @@ def run(
         with ForkServer(preload_for(suite)) as server:
             plan = read_suite_file(server, suite, method_file)
             if device is not None:
-                plan = replace(plan, device=device)
+                plan = plan.with_device(device)
             if budget is not None:
                 plan = plan.with_budget(Budget.parse(budget))
             if seeds is not None:

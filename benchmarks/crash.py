@@ -1,4 +1,4 @@
-"""Unexpected exceptions as one sentence: what was raised, where, and the file with its traceback."""
+"""Unexpected exceptions as one sentence: what was raised, where, and where the traceback is."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import tempfile
 import traceback
 
 LIBRARIES = frozenset(
-    ("click", "mmcv", "mmdet", "mmengine", "mmseg", "numpy", "PIL", "rich", "sklearn", "torch")
-    + ("torchvision", "typer", "benchmarks", "importlib", "_frozen_importlib")
+    (
+        *("benchmarks", "click", "mmcv", "mmdet", "mmengine", "mmseg", "numpy", "PIL", "rich"),
+        *("sklearn", "torch", "torchvision", "typer", "_frozen_importlib"),
+    )
 )
 """Packages that call methods and tasks, or are called by them; where they fail is of no help."""
 

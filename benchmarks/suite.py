@@ -103,23 +103,23 @@ class Suite:
 
     def _spec(self, task: TaskEntry, seed: int, method: MethodEntry) -> RunSpec:
         return RunSpec(
-                suite=self.name,
-                profile=self.profile,
-                task=task.name,
-                task_options=task.options,
-                method=method.name,
-                method_options=method.options,
-                seed=seed,
-                budget=self.budget,
-                label=method.label,
-                recipe=self.recipe,
-                device=self.device,
-                validate_every=self.validate_every,
-                latency_batch_sizes=self.latency_batch_sizes,
-                method_file=self.method_file,
-                threads=self.threads,
-                target=self.target,
-            )
+            suite=self.name,
+            profile=self.profile,
+            task=task.name,
+            task_options=task.options,
+            method=method.name,
+            method_options=method.options,
+            seed=seed,
+            budget=self.budget,
+            label=method.label,
+            recipe=self.recipe,
+            device=self.device,
+            validate_every=self.validate_every,
+            latency_batch_sizes=self.latency_batch_sizes,
+            method_file=self.method_file,
+            threads=self.threads,
+            target=self.target,
+        )
 
 
 def suite_files() -> dict[str, Path]:

@@ -1,8 +1,8 @@
 """YAML text as a tree of nodes: what YAML readers disagree about is refused, not guessed.
 
 YAML 1.1, which PyYAML reads, and YAML 1.2 give ``010``, ``0o10`` and ``1:30`` different values, and
-neither reads ``1.5e3`` as most people mean it. Here a plain scalar is null, a truth value, a decimal,
-hexadecimal or binary number, or text; a scalar whose meaning depends on the reader is an error.
+PyYAML reads ``1.5e3`` as text. Here a plain scalar is null, a truth value, text, or a decimal,
+hexadecimal or binary number; a scalar whose meaning depends on the reader is an error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -35,7 +35,7 @@ _PLAIN = {
         for form in (word, word.capitalize(), word.upper())
     ),
     _AMBIGUOUS: r"[-+]?(0[\d_]+|0[oO][0-7_]+|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?|\d[\d_]*_)",
-    INT: rf"[-+]?(?:0|[1-9]\d*(?:_\d+)*|0x[\da-fA-F]+|0b[01]+)",
+    INT: r"[-+]?(?:0|[1-9]\d*(?:_\d+)*|0x[\da-fA-F]+|0b[01]+)",
     FLOAT: rf"[-+]?(?:(?:\.{_DIGITS}|{_DIGITS}\.(?:{_DIGITS})?)(?:[eE][-+]?\d+)?"
     rf"|{_DIGITS}[eE][-+]?\d+|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)",
     _DATE: r"\d{4}-\d\d?-\d\d?([Tt \t].*)?",
@@ -45,7 +45,7 @@ _PLAIN = {
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -179,9 +179,6 @@ def scalar(node: yaml.ScalarNode) -> Any:
             it is and what to write.
     """
     text, kind = str(node.value), str(node.tag)
-    plain = node.style is None
-    if plain and "\t" in text:
-        raise ValueError("has a tab in it: use spaces, or put it in quotes")
     if kind == TEXT:
         problem = unprintable(text)
         if problem:

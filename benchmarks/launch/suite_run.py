@@ -13,8 +13,8 @@ from benchmarks.launch import upkeep
 from benchmarks.launch.half_done import begun_under_another_id, started_manifest, unfinished_runs
 from benchmarks.launch.local import ForkServer, RunFailed
 from benchmarks.records import FAILED, OK, Row, metric_info
-from benchmarks.store import Plan, PlannedRun, Store, write_failed_run
 from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
+from benchmarks.store import Plan, PlannedRun, Store, write_failed_run
 from benchmarks.suite import Suite, load_suite
 from tasks.errors import UserError
 

@@ -70,7 +70,9 @@ _FRACTIONS = ("begin", "end", "T_max")
 
 
 def _is_paramwise(value: Any) -> bool:
-    keys = value.get("custom_keys", {}) if _is_mapping(value) else None
+    if not _is_mapping(value):
+        return False
+    keys = value.get("custom_keys", {})
     return _is_mapping(keys) and all(map(_is_mapping, keys.values()))
 
 

@@ -12,7 +12,7 @@ import errno
 import io
 import os
 import sys
-from typing import TextIO
+from typing import TextIO, cast
 
 PLAIN_SIGNS = {
     "±": "+-", "×": "x", "–": "-", "—": "-", "−": "-", "…": "...", "·": "*", "•": "*", "→": "->",
@@ -85,7 +85,7 @@ def _secured(number: int, stream: TextIO | None) -> TextIO:
     descriptor = _Descriptor(number, "w", closefd=False)
     terminal = descriptor.isatty()
     return io.TextIOWrapper(
-        io.BufferedWriter(descriptor),
+        io.BufferedWriter(cast(io.RawIOBase, descriptor)),
         encoding=getattr(stream, "encoding", None) or "utf-8",
         errors=_HANDLER,
         line_buffering=terminal or number == 2,

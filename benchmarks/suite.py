@@ -251,8 +251,8 @@ class _SuiteReader(MarkedYaml):
             raise self.fail(
                 node, "write a method as 'name', as 'name: {option: value}' or with a key 'name'"
             )
-        options = {key: self.value(n, key) for key, n in nodes.items()}
-        return MethodEntry(name, options, label, line)
+        chosen = {key: self.value(n, key) for key, n in nodes.items()}
+        return MethodEntry(name, chosen, label, line)
 
     def _registered(self, node: yaml.Node, kind: str, registry: Registry[Any]) -> str:
         name = self.text(node, f"the name of a {kind}")

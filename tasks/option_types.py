@@ -22,7 +22,14 @@ _SCALARS: dict[Any, tuple[str, str, tuple[type, ...]]] = {
     type(None): ("null", "null", (type(None),)),
 }
 """One and several of a type in words, and the classes that its values may have."""
-_LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable)
+_LISTS: tuple[Any, ...] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    collections.abc.Sequence,
+    collections.abc.Iterable,
+)
 _LISTS += (collections.abc.Collection, collections.abc.Set)
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
@@ -76,7 +83,8 @@ def fits(value: Any, hint: Any) -> bool:
 def in_words(hint: Any, several: bool = False) -> str:
     """``a whole number or null``; ``a list of whole numbers``."""
     if hint in _SCALARS:
-        return _SCALARS[hint][several]
+        one, many, _ = _SCALARS[hint]
+        return many if several else one
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(in_words(each, several) for each in arguments))

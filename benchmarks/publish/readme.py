@@ -15,7 +15,7 @@ from benchmarks.publish import facts
 from benchmarks.publish.copying import is_published
 from benchmarks.report.load import Results, Run, read_folder
 from benchmarks.report.tables import write_tables
-from benchmarks.report.text import markdown_escape, markdown_line
+from benchmarks.report.text import markdown_cell, markdown_escape, markdown_line
 
 NOTES = "NOTES.md"
 """What a person says about published runs; it stands in their section."""
@@ -137,7 +137,7 @@ def _overview(found: Sequence[Published]) -> Iterator[str]:
         anchor = re.sub(r"[^\w-]", "", each.name.lower())
         devices = ", ".join(each.results.devices)
         cells = [each.title, each.budget, str(_runs(each)), devices, facts.day(each.manifests)]
-        shown = " | ".join(markdown_escape(cell) for cell in cells)
+        shown = " | ".join(markdown_cell(cell) for cell in cells)
         yield f"| [{markdown_escape(each.name)}](#{anchor}) | {shown} |"
 
 
@@ -150,6 +150,7 @@ def _section(each: Published) -> Iterator[str]:
     seeds = sorted({run.seed for run in each.results.runs})
     failed = len({run.run_id for run in each.results.runs if run.failed})
     runs = f"{_runs(each)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    marks = map(markdown_escape, each.results.marks)
     told = {
         "Budget": each.budget + reduced,
         "Runs": runs + (f"; {failed} failed" if failed else ""),
@@ -157,11 +158,7 @@ def _section(each: Published) -> Iterator[str]:
         "When": facts.when(each.manifests),
         "With": facts.software(each.manifests),
         "Commit": facts.commits(each.manifests),
-        "Note": "; ".join(
-            markdown_escape(mark)
-            for mark in each.results.marks
-            if markdown_escape(mark) not in each.table
-        ),
+        "Note": "; ".join(mark for mark in marks if mark not in each.table),
         "Files": ", ".join(_files(each)),
         "Manifests": "; ".join(_manifests(each)),
     }

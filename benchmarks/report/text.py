@@ -44,12 +44,12 @@ class Table:
         from tabulate import tabulate
 
         def show(cell: Shown) -> str:
-            text = markdown_escape(cell.text)
+            text = markdown_cell(cell.text)
             marks = "".join(f" [{number}]" for number in cell.notes)
             return (f"**{text}**" if cell.bold else text) + marks
 
         cells = [[show(cell) for cell in line] for line in self.body]
-        headings = [markdown_escape(heading) for heading in self.headings]
+        headings = [markdown_cell(heading) for heading in self.headings]
         table = tabulate(cells, headings, tablefmt="pipe", disable_numparse=True)
         parts = [markdown_line(self.title), table]
         notes = [f"[{number}] {markdown_line(note)}" for number, note in enumerate(self.notes, 1)]
@@ -134,19 +134,26 @@ def latex_escape(text: str) -> str:
     return "{}" + escaped if escaped.lstrip()[:1] in ("[", "*") else escaped
 
 
-_MARKDOWN = {"<": "&lt;", ">": "&gt;", **{sign: f"\\{sign}" for sign in "\\`*|[]~$"}}
+_MARKDOWN = {"<": "&lt;", ">": "&gt;", **{sign: f"\\{sign}" for sign in "\\`*~$"}}
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 """Inside of a word, as in ``end_to_end``, an underscore is itself."""
-_BLOCK = re.compile(r"^(#|[-+=](?=[ =-]|$)|\d+(?=[.)]))")
+_LINK = re.compile(r"\](?=[(\[:])")
+"""Other brackets are themselves, as in ``blocks=[3 6]``."""
+_BLOCK = re.compile(r"^(#|[-+=](?=[ =-]|$)|\d+(?=[.)])|\[(?=[ xX]\]))")
 """What begins a heading, a list or a rule at the beginning of a line."""
 
 
+def markdown_cell(text: str) -> str:
+    """Text that a cell of a table in Markdown shows as it stands."""
+    return markdown_escape(text).replace("|", r"\|")
+
+
 def markdown_escape(text: str) -> str:
-    """Text that a line or a cell of a table in Markdown shows as it stands."""
+    """Text that Markdown shows as it stands inside of a line."""
     text = _ENTITY.sub("&amp;", one_line(text))
     text = "".join(_MARKDOWN.get(sign, sign) for sign in text)
-    return _LONE_UNDERSCORE.sub(r"\\_", text)
+    return _LINK.sub(r"\\]", _LONE_UNDERSCORE.sub(r"\\_", text))
 
 
 def markdown_line(text: str) -> str:

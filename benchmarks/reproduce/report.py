@@ -13,7 +13,7 @@ from rich.text import Text
 
 from benchmarks.console import console
 from benchmarks.files import write_text_atomic
-from benchmarks.report.text import markdown_escape, markdown_line
+from benchmarks.report.text import markdown_cell, markdown_escape, markdown_line
 from benchmarks.reproduce.judging import Finding
 from benchmarks.reproduce.planning import Reproduction
 
@@ -97,7 +97,7 @@ def markdown(reproduction: Reproduction, findings: Sequence[Finding]) -> str:
     from tabulate import tabulate
 
     body, notes = lines(findings)
-    cells = [[markdown_escape(cell) for cell in line] for line in body]
+    cells = [[markdown_cell(cell) for cell in line] for line in body]
     align = ["right" if name in NUMBERS else "left" for name in HEADINGS]
     table = tabulate(cells, HEADINGS, tablefmt="pipe", disable_numparse=True, colalign=align)
     told = "  \n".join(f"[{n}] {markdown_escape(text)}" for n, text in enumerate(notes, 1))

@@ -14,9 +14,9 @@ from benchmarks.report.text import Shown, Table, latex_escape
 
 SIGNS = [
     "a|b", "`code`", "_lean_", "end_to_end", "__init__", "*bold*", "**x**", "a<b>c", "<br>", "# no",
-    "[x](http://y)", "[1]", "![x](y)", "a\\|b", "a\\b", "back\\", "two\nlines", "&lt;", "R&D", "~~out~~",
-    "$x$", "- item", "+ item", "1. first", "2) second", "> quote", "---", "===", "[ ] todo", "\t tab",
-    "blocks=[3 6]", "a_b_", "[*]", "*", "[", "\\[x\\]",
+    "[x](http://y)", "[1]", "![x](y)", "a\\|b", "a\\b", "back\\", "two\nlines", "&lt;", "R&D",
+    "~~out~~", "$x$", "- item", "+ item", "1. first", "2) second", "> quote", "---", "===",
+    "[ ] todo", "\t tab",     "blocks=[3 6]", "a_b_", "[*]", "*", "[", "\\[x\\]",
 ]  # fmt: skip
 
 

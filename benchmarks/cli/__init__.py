@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 
 from benchmarks.streams import secure_streams, write_problem
 
-NARROWEST = 40
-"""Characters a line, at least."""
+NARROWEST, WIDEST = 40, 1000
+"""Characters a line."""
 USER_ERROR = 2
 """The exit code for bad input or a missing resource."""
 
@@ -147,10 +147,11 @@ def _system_error(error: OSError) -> str:
 
 
 def _widen() -> None:
-    """Take no COLUMNS for an answer in which no word has room."""
+    """Keep a COLUMNS in which no word has room, or which no memory holds, out of the output."""
     columns = os.environ.get("COLUMNS", "")
-    if columns.isdigit() and int(columns[:9]) < NARROWEST:
-        os.environ["COLUMNS"] = str(NARROWEST)
+    if columns.isdecimal():
+        wide = WIDEST if len(columns) > 9 else int(columns)
+        os.environ["COLUMNS"] = str(min(max(wide, NARROWEST), WIDEST))
 
 
 def _no_folder() -> str:

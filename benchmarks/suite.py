@@ -169,8 +169,7 @@ def read_suite(text: str, source: str) -> Suite:
     return _SuiteReader(source, text).suite()
 
 
-_NOT_KEYS = ("method_file", "source", "lines")
-_KEYS = [f.name for f in fields(Suite) if f.name not in _NOT_KEYS] + ["task"]
+_KEYS = [f.name for f in fields(Suite) if f.compare and f.name != "method_file"] + ["task"]
 
 
 class _SuiteReader(MarkedYaml):

@@ -68,7 +68,7 @@ class Budget:
             if not equals:
                 raise UserError(f"cannot read the budget '{value}': write it as epochs=10")
             if currency in amounts:
-                raise UserError(f"cannot read the budget '{value}': '{currency}' stands twice")
+                raise UserError(f"cannot read the budget '{value}': duplicate '{currency}'")
             try:
                 amounts[currency] = float(amount)
             except ValueError:
@@ -168,13 +168,11 @@ class Part:
 
 def _amount(value: Any, currency: str) -> float:
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number <= 0:
-        raise UserError(
-            f"a budget of {value} {currency} buys no training: give a number above zero"
-        )
+        raise UserError(f"budget must be a positive finite number, got {currency}={value}")
     return number
 
 

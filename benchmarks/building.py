@@ -37,24 +37,33 @@ class Built:
     label: str
 
 
-def build_run(spec: RunSpec) -> Built:
+def build_run(spec: RunSpec, begun: Callable[[str], None] = lambda part: None) -> Built:
     """Build the parts of a run, with every name and option checked.
+
+    Args:
+        spec: the run.
+        begun: called with ``device``, ``task``, ``method`` and ``recipe`` before each is built.
 
     Raises:
         UserError: something in the specification is unknown, impossible or absent.
     """
+    begun("device")
     device = select_device(spec.device)
     if spec.threads:
         torch.set_num_threads(spec.threads)
     if spec.method_file:
         import_method_file(spec.method_file)
+    begun("task")
     factory, values = TASKS.find(spec.task)
     task = build(f"task '{spec.task}'", factory, {**spec.task_options, **values})
+    begun("method")
     kind, values = METHODS.find(spec.method)
     method = build(f"method '{spec.method}'", kind, {**spec.method_options, **values})
+    begun("recipe")
     recipe = merge_recipe(task.recipe, spec.recipe)
     check_types(recipe)
     optim_wrapper_config(recipe, method.paramwise, device)
+    begun("task")
     task.check()
     return Built(spec, device, task, method, recipe, spec.method_label)
 

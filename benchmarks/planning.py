@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.building import Built, build_run
+from benchmarks.crash import crash_sentence
 from benchmarks.fingerprint import fingerprint
 from benchmarks.identity import run_id
 from benchmarks.spec import RunSpec
@@ -24,7 +26,9 @@ def plan_runs(
 
     Args:
         specs: run specifications as mappings.
-        report: takes ``{"event": "planned", "done": n, "of": n}``.
+        report: takes ``{"event": "planning", "run": n, "part": part}`` as a part of a run (see
+            :func:`benchmarks.building.build_run`; empty for the whole) begins to be checked, and
+            ``{"event": "planned", "done": n, "of": n}`` when it is done.
         estimate: time a few training steps for each distinct run.
         finished: ids of runs that nothing is tried or timed for.
 
@@ -35,7 +39,8 @@ def plan_runs(
         ``batches_per_epoch``.
 
     Raises:
-        UserError: a run cannot work; nothing has been trained yet.
+        UserError: a run cannot work, or code of its method or task raises; names the run. Nothing
+            has been trained yet.
     """
     checked: dict[str, tuple[Built, dict[str, Any], BatchSource]] = {}
     tried: dict[str, Trial] = {}
@@ -44,17 +49,24 @@ def plan_runs(
     for number, mapping in enumerate(specs, 1):
         spec = RunSpec.from_dict(mapping)
         key = repr({**mapping, "seed": None})
-        if key not in checked:
-            built = build_run(spec)
-            source = built.task.batches(built.recipe.batch_size, spec.seed, built.device)
-            checked[key] = (built, fingerprint(built), source)
-        built, facts, source = checked[key]
-        identity = run_id(spec, facts, built.task.dataset)
-        if key not in tried and identity not in finished:
-            tried[key] = try_run(built, source, estimate)
-        trial = tried.get(key, Trial())
-        steps = total_batches(built, len(source), trial.updates)
-        expected = trial.batches(spec.budget, steps)
+
+        def check(part: str, number: int = number) -> None:
+            report({"event": "planning", "run": number, "part": part})
+
+        check("")
+        with _naming(spec):
+            if key not in checked:
+                built = build_run(spec, check)
+                check("")
+                source = built.task.batches(built.recipe.batch_size, spec.seed, built.device)
+                checked[key] = (built, fingerprint(built), source)
+            built, facts, source = checked[key]
+            identity = run_id(spec, facts, built.task.dataset)
+            if key not in tried and identity not in finished:
+                tried[key] = try_run(built, source, estimate)
+            trial = tried.get(key, Trial())
+            steps = total_batches(built, len(source), trial.updates)
+            expected = trial.batches(spec.budget, steps)
         plans.append(
             {
                 "run_id": identity,
@@ -79,6 +91,17 @@ def plan_runs(
             )
         report({"event": "planned", "done": number, "of": len(specs)})
     return plans
+
+
+@contextmanager
+def _naming(spec: RunSpec) -> Iterator[None]:
+    """Name the run in whatever its method, its task or the harness raises."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{spec.called}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{spec.called}: {crash_sentence(error)}") from error
 
 
 def total_batches(built: Built, batches_per_epoch: int, updates: float = 1.0) -> int | None:

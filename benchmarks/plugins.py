@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.code_identity import read_source
+from benchmarks.crash import describe
 from benchmarks.versions import find_module
 from tasks.errors import UserError
 
@@ -49,14 +50,12 @@ def import_method_file(path: str | Path) -> None:
     try:
         _check_names(file, file, set())
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         sys.path[:] = search
         if isinstance(error, HiddenModuleError):
             raise
-        raise UserError(
-            f"the method file {path} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        raise UserError(f"the method file {path} cannot be imported: {describe(error)}") from error
 
 
 def beside(file: Path, name: str) -> Path | None:

@@ -33,23 +33,63 @@ def merge_recipe(default: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return replace(default, **merged)
 
 
+LARGEST_COUNT = 2**31 - 1
+
+
 def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_COUNT
 
 
 def _is_mapping(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_optimizer(value: Any) -> bool:
+    numbers = ("lr", "weight_decay", "momentum", "dampening", "eps")
+    return (
+        _is_mapping(value)
+        and isinstance(value.get("type", ""), str)
+        and all(_is_number(value[key]) for key in numbers if key in value)
+    )
+
+
+def _is_scheduler(value: Any) -> bool:
+    marks = value.get("milestones", []) if _is_mapping(value) else None
+    return (
+        isinstance(marks, list)
+        and isinstance(value.get("type"), str)
+        and all(map(_is_number, [value[key] for key in _FRACTIONS if key in value] + marks))
+    )
+
+
+_FRACTIONS = ("begin", "end", "T_max")
+
+
+def _is_paramwise(value: Any) -> bool:
+    if not _is_mapping(value):
+        return False
+    keys = value.get("custom_keys", {})
+    return _is_mapping(keys) and all(map(_is_mapping, keys.values()))
+
+
+def _is_clip(value: Any) -> bool:
+    return value is None or (_is_mapping(value) and _is_number(value.get("max_norm", 1)))
+
+
 RECIPE_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "batch_size": ("a whole number above zero", _positive),
-    "optimizer": ("a mapping such as {type: SGD, lr: 0.1}", _is_mapping),
+    "optimizer": ("a mapping such as {type: SGD, lr: 0.1}, with numbers for rates", _is_optimizer),
     "schedule": (
-        "a list of mappings",
-        lambda value: isinstance(value, list) and all(map(_is_mapping, value)),
+        "a list of mappings such as {type: CosineAnnealingLR, T_max: 1.0}, with fractions of the "
+        "budget for begin, end, T_max and milestones",
+        lambda value: isinstance(value, list) and all(map(_is_scheduler, value)),
     ),
-    "paramwise": ("a mapping", _is_mapping),
-    "clip_grad": ("a mapping or null", lambda value: value is None or _is_mapping(value)),
+    "paramwise": ("a mapping, and so must be each of its custom_keys", _is_paramwise),
+    "clip_grad": ("a mapping such as {max_norm: 1.0}, or null", _is_clip),
     "accumulate": ("a whole number above zero", _positive),
     "amp": ("float16, bfloat16 or null", lambda value: value in (None, "float16", "bfloat16")),
     "channels_last": ("true or false", lambda value: isinstance(value, bool)),

@@ -20,6 +20,8 @@ class TaskEntry:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    line: int = field(default=0, compare=False)
+    """Where it is in the suite file; 0 where it comes from none."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class MethodEntry:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    line: int = field(default=0, compare=False)
+    """Where it is in the suite file; 0 where it comes from none."""
 
     @property
     def written(self) -> str:
@@ -70,6 +74,15 @@ class RunSpec:
     def method_label(self) -> str:
         """What rows call the method; imports it where no label was given."""
         return MethodEntry(self.method, self.method_options, self.label).shown
+
+    @property
+    def called(self) -> str:
+        """``replacement(every=2) on digits with cifar_resnet8, seed 0``, without any import."""
+        told = [f"on {_name(self.task_options.get('dataset', self.task))}"]
+        if "arch" in self.task_options:
+            told.append(f"with {_name(self.task_options['arch'])}")
+        method = MethodEntry(self.method, self.method_options, self.label).written
+        return f"{method} {' '.join(told)}, seed {self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """A mapping that JSON can hold."""
@@ -120,6 +133,11 @@ def method_defaults(name: str) -> dict[str, Any]:
     """The constructor defaults of a registered method; imports it."""
     parameters = inspect.signature(METHODS.get(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _name(value: Any) -> str:
+    """What a dataset or an arch is called: a name, or a mapping with one."""
+    return str(value.get("name", "?")) if isinstance(value, Mapping) else str(value)
 
 
 def _plain(value: Any) -> Any:

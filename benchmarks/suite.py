@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from benchmarks.budget import Budget
-from benchmarks.marked_yaml import MarkedYaml
+from benchmarks.marked_yaml import MarkedYaml, read_text
 from benchmarks.plugins import import_method_file
 from benchmarks.recipe import RECIPE_TYPES, merge_recipe
 from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
@@ -20,6 +20,7 @@ from benchmarks.target import Target
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError, unknown_name
+from tasks.option_types import shown_value
 from tasks.registry import Registry, match
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 PROFILES: tuple[str, ...] = ("paper", "short", "smoke")
+LARGEST_SEED = 2**63 - 1
+"""Of a run: what numpy, torch and a signed column of a table hold alike."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Suite:
     threads: int | None = None
     target: Target | None = None
     method_file: str | None = None
+    source: str = field(default="", compare=False)
+    """The suite file, for messages."""
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Lines of the suite file by key, for messages."""
 
     @property
     def baseline_method(self) -> MethodEntry:
@@ -69,7 +76,13 @@ class Suite:
         if budget == self.budget:
             return self
         profile = "short" if self.profile == "paper" else self.profile
-        return replace(self, budget=budget, profile=profile)
+        lines = {key: line for key, line in self.lines.items() if key != "budget"}
+        return replace(self, budget=budget, profile=profile, lines=lines)
+
+    def with_device(self, device: str) -> Suite:
+        """The same comparison on another device."""
+        lines = {key: line for key, line in self.lines.items() if key != "device"}
+        return replace(self, device=device, lines=lines)
 
     def specs(self) -> list[RunSpec]:
         """The plan: by task, then seed, then method.
@@ -77,29 +90,36 @@ class Suite:
         Methods alternate within a seed, so that a suite that was stopped half way already
         compares them, and a device that warms up does so for all of them.
         """
+        return [spec for spec, _, _ in self.planned()]
+
+    def planned(self) -> list[tuple[RunSpec, TaskEntry, MethodEntry]]:
+        """The plan with the entries of the suite file that each run comes from."""
         return [
-            RunSpec(
-                suite=self.name,
-                profile=self.profile,
-                task=task.name,
-                task_options=task.options,
-                method=method.name,
-                method_options=method.options,
-                seed=seed,
-                budget=self.budget,
-                label=method.label,
-                recipe=self.recipe,
-                device=self.device,
-                validate_every=self.validate_every,
-                latency_batch_sizes=self.latency_batch_sizes,
-                method_file=self.method_file,
-                threads=self.threads,
-                target=self.target,
-            )
+            (self._spec(task, seed, method), task, method)
             for task in self.tasks
             for seed in self.seeds
             for method in self.methods
         ]
+
+    def _spec(self, task: TaskEntry, seed: int, method: MethodEntry) -> RunSpec:
+        return RunSpec(
+            suite=self.name,
+            profile=self.profile,
+            task=task.name,
+            task_options=task.options,
+            method=method.name,
+            method_options=method.options,
+            seed=seed,
+            budget=self.budget,
+            label=method.label,
+            recipe=self.recipe,
+            device=self.device,
+            validate_every=self.validate_every,
+            latency_batch_sizes=self.latency_batch_sizes,
+            method_file=self.method_file,
+            threads=self.threads,
+            target=self.target,
+        )
 
 
 def suite_files() -> dict[str, Path]:
@@ -112,7 +132,7 @@ def suite_names() -> dict[str, str]:
     """The built-in suites: name to title."""
     titles = {}
     for name, path in suite_files().items():
-        document = MarkedYaml(str(path), path.read_text(encoding="utf-8"))
+        document = MarkedYaml(str(path), read_text(path))
         keys = document.mapping(document.root, "a suite")
         titles[name] = document.text(keys["title"], "title") if "title" in keys else name
     return titles
@@ -136,11 +156,7 @@ def load_suite(name_or_path: str | Path, method_file: str | Path | None = None) 
         if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
             raise UserError(f"there is no suite file {path}")
         raise unknown_name("suite", str(name_or_path), builtin)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the suite file {path}: {error}") from error
-    suite = read_suite(text, str(path))
+    suite = read_suite(read_text(path), str(path))
     return replace(suite, method_file=str(Path(method_file).resolve()) if method_file else None)
 
 
@@ -153,7 +169,7 @@ def read_suite(text: str, source: str) -> Suite:
     return _SuiteReader(source, text).suite()
 
 
-_KEYS = [f.name for f in fields(Suite) if f.name != "method_file"] + ["task"]
+_KEYS = [f.name for f in fields(Suite) if f.compare and f.name != "method_file"] + ["task"]
 
 
 class _SuiteReader(MarkedYaml):
@@ -169,7 +185,7 @@ class _SuiteReader(MarkedYaml):
         readers: dict[str, Callable[[yaml.Node], Any]] = {
             "title": lambda node: self.text(node, "title"),
             "profile": lambda node: self.choice(node, "profile", PROFILES),
-            "seeds": lambda node: self.integers(node, "seeds", 0),
+            "seeds": lambda node: self.integers(node, "seeds", 0, LARGEST_SEED),
             "recipe": self._recipe,
             "baseline": lambda node: self._baseline(node, methods),
             "device": self._device,
@@ -183,6 +199,8 @@ class _SuiteReader(MarkedYaml):
             tasks=tuple(self._task(node) for node in nodes),
             methods=methods,
             budget=self._parsed(keys["budget"], "budget", Budget.parse),
+            source=self.source,
+            lines={key: node.start_mark.line + 1 for key, node in keys.items()},
             **{key: read(keys[key]) for key, read in readers.items() if key in keys},
         )
 
@@ -199,7 +217,8 @@ class _SuiteReader(MarkedYaml):
         name = "classification"
         if "name" in nodes:
             name = self._registered(nodes.pop("name"), "task", TASKS)
-        return TaskEntry(name, {key: self.value(n, key) for key, n in nodes.items()})
+        options = {key: self.value(n, key) for key, n in nodes.items()}
+        return TaskEntry(name, options, node.start_mark.line + 1)
 
     def _methods(self, node: yaml.Node) -> tuple[MethodEntry, ...]:
         entries: list[MethodEntry] = []
@@ -207,14 +226,15 @@ class _SuiteReader(MarkedYaml):
             entry = self._method(item)
             if any(entry.written == other.written for other in entries):
                 raise self.fail(
-                    item, f"the method '{entry.written}' stands twice: give one of them a 'label'"
+                    item, f"duplicate method '{entry.written}': give one of them a 'label'"
                 )
             entries.append(entry)
         return tuple(entries)
 
     def _method(self, node: yaml.Node) -> MethodEntry:
+        line = node.start_mark.line + 1
         if isinstance(node, yaml.ScalarNode):
-            return MethodEntry(self._registered(node, "method", METHODS))
+            return MethodEntry(self._registered(node, "method", METHODS), line=line)
         nodes = self.mapping(node, "a method")
         label = self.text(nodes.pop("label"), "label") if "label" in nodes else ""
         if "name" in nodes:
@@ -230,7 +250,8 @@ class _SuiteReader(MarkedYaml):
             raise self.fail(
                 node, "write a method as 'name', as 'name: {option: value}' or with a key 'name'"
             )
-        return MethodEntry(name, {key: self.value(n, key) for key, n in nodes.items()}, label)
+        chosen = {key: self.value(n, key) for key, n in nodes.items()}
+        return MethodEntry(name, chosen, label, line)
 
     def _registered(self, node: yaml.Node, kind: str, registry: Registry[Any]) -> str:
         name = self.text(node, f"the name of a {kind}")
@@ -269,5 +290,7 @@ class _SuiteReader(MarkedYaml):
         for key, value in recipe.items():
             expected, accepts = RECIPE_TYPES[key]
             if not accepts(value):
-                raise self.fail(nodes[key], f"{key} of the recipe must be {expected}")
+                raise self.fail(
+                    nodes[key], f"{key} of the recipe must be {expected}, got {shown_value(value)}"
+                )
         return recipe

@@ -13,6 +13,7 @@ from mmengine.optim import build_optim_wrapper
 
 from benchmarks.budget import Budget
 from benchmarks.building import Built, prepared_model
+from benchmarks.crash import describe
 from benchmarks.meters.operations import OperationCounter
 from benchmarks.meters.session import no_joules
 from benchmarks.meters.step_ledger import StepLedger
@@ -74,7 +75,12 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
         return Trial()
     model = model.to(built.device)
     config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
-    wrapper = build_optim_wrapper(model, config)
+    try:
+        wrapper = build_optim_wrapper(model, config)
+    except (TypeError, ValueError, AssertionError, KeyError) as error:
+        raise UserError(
+            f"the recipe's optimizer {config['optimizer']} cannot be built: {describe(error)}"
+        ) from error
     model.train()
     seconds: list[float] = []
     flops = None

@@ -6,20 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.errors import UserError, unknown_name
+from tasks.option_types import shown_value
 
 
 def named(option: str, value: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The name, and what comes with it.
 
     Raises:
-        UserError: a mapping without a name.
+        UserError: a mapping without a name, or with one that is no text.
     """
     if isinstance(value, str):
         return value, {}
     rest = dict(value)
     if "name" not in rest:
         raise UserError(f"{option} needs a name: write {option}: NAME or {option}: {{name: NAME}}")
-    return str(rest.pop("name")), rest
+    name = rest.pop("name")
+    if not isinstance(name, str):
+        raise UserError(f"the name of {option} must be text, got {shown_value(name)}")
+    return name, rest
 
 
 def label(name: str, options: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tasks.errors import UserError, unknown_name
+from tasks.option_types import check_types
 
 T = TypeVar("T")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -163,10 +164,11 @@ def first_line(docstring: str | None) -> str:
 
 
 def build(kind: str, target: Callable[..., T], options: dict[str, Any]) -> T:
-    """Call ``target(**options)`` after checking the option names against its signature.
+    """Call ``target(**options)`` after checking the options against its signature.
 
     Raises:
-        UserError: an option is unknown (with the nearest name) or a required one is missing.
+        UserError: an option is unknown (with the nearest name) or of another type than the
+            annotated one, or a required one is missing.
     """
     parameters = inspect.signature(target).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -180,7 +182,8 @@ def build(kind: str, target: Callable[..., T], options: dict[str, Any]) -> T:
         )
         if required and key not in options:
             raise UserError(f"{kind} needs the option '{key}'")
+    check_types(kind, target, options)
     try:
         return target(**options)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{kind}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from benchmarks.streams import secure_streams, write_problem
+
+NARROWEST, WIDEST = 40, 1000
+"""Characters a line."""
 USER_ERROR = 2
 """The exit code for bad input or a missing resource."""
 
@@ -101,21 +106,64 @@ def shadowed_package() -> str:
 
 
 def main() -> None:
-    """Run the command; user mistakes end in one sentence and exit code 2, Ctrl-C in 130."""
-    problem = shadowed_package()
+    """Run the command; whatever goes wrong ends in one sentence and exit code 2, Ctrl-C in 130.
+
+    A finished command whose output could not be written says so and exits with 2; one whose reader
+    has gone (``| head``) does not.
+    """
+    secure_streams()
+    _widen()
+    problem = _no_folder() or shadowed_package()
     if problem:
         _stop(problem)
+    from benchmarks.crash import crash_sentence
     from tasks.errors import UserError
 
     try:
         app(prog_name="depthbench")
     except UserError as error:
         _stop(str(error))
+    except SystemExit as end:
+        lost = write_problem(sys.stdout)
+        if lost:
+            sentence = f"the command is done, but its output cannot be written to stdout: {lost}"
+            _stop(sentence, end.code or USER_ERROR)
+        raise
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except OSError as error:
+        _stop(_no_folder() or _system_error(error))
+    except Exception as error:
+        _stop(f"an error in depthbench or in code that it ran: {crash_sentence(error)}")
 
 
-def _stop(sentence: str) -> None:
-    sys.stdout.flush()
-    print(f"error: {sentence}", file=sys.stderr)
-    raise SystemExit(USER_ERROR)
+def _system_error(error: OSError) -> str:
+    """``cannot write results/x: No space left on device``, as far as the system says."""
+    if error.filename is None:
+        from benchmarks.crash import crash_sentence
+
+        return crash_sentence(error)
+    return f"{error.filename}: {error.strerror or error}"
+
+
+def _widen() -> None:
+    """Keep a COLUMNS in which no word has room, or which no memory holds, out of the output."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal():
+        wide = WIDEST if len(columns) > 9 else int(columns)
+        os.environ["COLUMNS"] = str(min(max(wide, NARROWEST), WIDEST))
+
+
+def _no_folder() -> str:
+    """One sentence if the working folder was removed, else nothing."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the working folder is gone: go to a folder that exists, and start the command there"
+    return ""
+
+
+def _stop(sentence: str, code: str | int = USER_ERROR) -> None:
+    write_problem(sys.stdout)
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    raise SystemExit(code)

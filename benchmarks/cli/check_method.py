@@ -81,11 +81,13 @@ def read_options(told: Iterable[str]) -> dict[str, Any]:
     Raises:
         UserError: one has no equals sign, or its value cannot be read.
     """
-    options = {}
+    options: dict[str, Any] = {}
     for text in told:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UserError(f"cannot read the option '{text}': write it as --option every=2")
+        if key in options:
+            raise UserError(f"duplicate --option {key}: give it once")
         options[key] = read_value(value, f"option {key}")
     return options
 
@@ -96,12 +98,13 @@ def read_value(text: str, what: str) -> Any:
     Raises:
         UserError: it is no YAML.
     """
-    import yaml
+    from benchmarks.marked_yaml import MarkedYaml
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        document = MarkedYaml(f"--{what}", text, lines=False)
+        return document.value(document.root, "its value")
+    except UserError as error:
         raise UserError(
-            f"cannot read the {what} '{text}': write it as in a suite file, such as 2, light, "
-            "[3, 6] or {name: cifar_resnet26, width: 8}"
+            f"cannot read the {what} '{text}' ({error}): write it as in a suite file, such as 2, "
+            "light, [3, 6] or {name: cifar_resnet26, width: 8}"
         ) from None

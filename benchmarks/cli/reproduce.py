@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from benchmarks.claims import Claim
 from benchmarks.cli.run import INTERRUPTED, display
+from benchmarks.console import console
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import PRELOAD
 from benchmarks.launch.suite_run import SuiteRun
@@ -98,7 +98,7 @@ def reproduce(
     count = _seed_count(profile, seeds)
     if data_root is not None:
         _use_data_root(data_root)
-    messages = Console(stderr=True) if as_json else Console()
+    messages = console(stderr=as_json)
     driver: SuiteRun | None = None
     try:
         with ForkServer(_preload(claims)) as server:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.cli.run import INTERRUPTED, display
+from benchmarks.console import console
 from benchmarks.explain.agreement import compare_runs
 from benchmarks.explain.origin import (
     Change,
@@ -86,7 +87,7 @@ def rerun(
     Example: depthbench rerun results/published/quickstart/digits-end_to_end-s0
     """
     original = read_original(run)
-    messages = Console(stderr=True) if as_json else Console()
+    messages = console(stderr=as_json)
     spec = dict(original.manifest["spec"])
     if device is not None:
         spec["device"] = device

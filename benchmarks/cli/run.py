@@ -15,6 +15,7 @@ from rich.text import Text
 
 from benchmarks.budget import Budget
 from benchmarks.cli.live import LiveDisplay, PlainDisplay
+from benchmarks.console import console
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import preload_for
 from benchmarks.launch.suite_run import (
@@ -68,13 +69,13 @@ def run(
 
     Example: depthbench run my_suite.yaml --results results/my_suite
     """
-    messages = Console(stderr=True) if as_json else Console()
+    messages = console(stderr=as_json)
     driver: SuiteRun | None = None
     try:
         with ForkServer(preload_for(suite)) as server:
             plan = read_suite_file(server, suite, method_file)
             if device is not None:
-                plan = replace(plan, device=device)
+                plan = plan.with_device(device)
             if budget is not None:
                 plan = plan.with_budget(Budget.parse(budget))
             if seeds is not None:
@@ -151,20 +152,22 @@ def print_plan(jobs: list[Job], store: Store, as_json: bool) -> None:
         table.add_column(column, justify="right" if column in ("steps", "estimate") else "left")
     for job, state in zip(jobs, states, strict=True):
         table.add_row(
-            job.run_id,
+            Text(job.run_id),
             Text(job.label),
             str(job.seed),
             steps_text(job),
             duration(job.seconds),
             "finished" if state == FINISHED else "to continue" if state == RUNNING else state,
         )
-    console = Console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     waiting = [job.seconds for job, state in zip(jobs, states, strict=True) if state != FINISHED]
-    console.print(
+    screen.print(
         f"{len(waiting)} of {len(jobs)} runs to do, about {duration(time_left(waiting, []))} of "
         f"training; results would be in {store.path}",
         highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from benchmarks.console import console
 from tasks.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def show(
     from tasks.base import Drawing
 
     notes: list[str] = []
-    with quiet(), Console(stderr=True).status("rebuilding the model") as status:
+    with quiet(), console(stderr=True).status("rebuilding the model") as status:
         built, model = trained_model(folder, notes.append, device)
         networks = built.method.variants(model)
         chosen = next(iter(networks)) if variant is None else variant

@@ -7,10 +7,10 @@ from collections import Counter
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.claims import read_claims
+from benchmarks.console import console
 from benchmarks.verify.verdicts import CONTRADICTED, REPRODUCED, Checked, check
 
 
@@ -35,7 +35,7 @@ def verify(
     """
     claims = read_claims(paper or ())
     checked = []
-    with Console(stderr=True).status("computing") as status:
+    with console(stderr=True).status("computing") as status:
         for number, claim in enumerate(claims, 1):
             status.update(f"computing: {number} of {len(claims)} claims")
             checked.append(check(claim))
@@ -49,9 +49,6 @@ def verify(
 
 def print_verdicts(checked: list[Checked]) -> None:
     """What was computed as a table, why figures do not hold, and the rest by reason."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
     computed = [each for each in checked if each.computed is not None]
     if computed:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -77,7 +74,7 @@ def print_verdicts(checked: list[Checked]) -> None:
                 f"{each.plain:.{digits}f}",
                 each.verdict,
             )
-        console.print(table)
+        console().print(table)
     missed = [each for each in computed if each.verdict != REPRODUCED]
     for each in missed:
         claim = each.claim

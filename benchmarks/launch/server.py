@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
+from benchmarks.streams import secure_streams
 from tasks.errors import UserError
 
 INTEGER = struct.Struct("!q")
@@ -41,6 +42,7 @@ _PR_SET_PDEATHSIG = 1
 
 def serve(control_fd: int, preload: Sequence[str]) -> None:
     """Import ``preload``, then fork one child a request until the parent hangs up."""
+    secure_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in preload:
         # A module that is absent or broken is reported by the run that needs it, not from here.

@@ -13,6 +13,7 @@ from benchmarks.launch import upkeep
 from benchmarks.launch.half_done import begun_under_another_id, started_manifest, unfinished_runs
 from benchmarks.launch.local import ForkServer, RunFailed
 from benchmarks.records import FAILED, OK, Row, metric_info
+from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
 from benchmarks.store import Plan, PlannedRun, Store, write_failed_run
 from benchmarks.suite import Suite, load_suite
 from tasks.errors import UserError
@@ -124,7 +125,13 @@ def read_suite_file(server: ForkServer, name: str, method_file: Path | None) -> 
     """
     if method_file is None:
         return load_suite(name)
-    suite: Suite = _checked(server, _load, name, method_file)
+    try:
+        suite: Suite = _checked(server, _load, name, method_file)
+    except RunFailed as error:
+        raise UserError(
+            f"{name} with the method file {method_file}: the process that read them ended: "
+            f"{error.reason}"
+        ) from error
     return suite
 
 
@@ -145,16 +152,23 @@ def plan_suite(
     Raises:
         UserError: one of them cannot work; nothing has been trained.
     """
-    specs = suite.specs()
-    mappings = [spec.to_dict() for spec in specs]
-    planned = _checked(server, _plan, mappings, finished, on_event=on_event)
-    base = suite.baseline_method
-    return [
-        Job(
-            item,
-            (spec.method, spec.method_options, spec.label) == (base.name, base.options, base.label),
+    entries = suite.planned()
+    watched = _Watched(on_event)
+    try:
+        planned = _checked(
+            server, _plan, [spec.to_dict() for spec, _, _ in entries], finished, on_event=watched
         )
-        for item, spec in zip(planned, specs, strict=True)
+    except UserError as error:
+        raise UserError(f"{_place(suite, entries, watched)}: {error}") from error
+    except RunFailed as error:
+        spec = entries[max(watched.run - 1, 0)][0]
+        raise UserError(
+            f"{_place(suite, entries, watched)}: {spec.called}: the process that checked it ended: "
+            f"{error.reason}"
+        ) from error
+    return [
+        Job(item, method == suite.baseline_method)
+        for item, (_, _, method) in zip(planned, entries, strict=True)
     ]
 
 
@@ -164,7 +178,11 @@ def plan_run(server: ForkServer, spec: Mapping[str, Any]) -> Job:
     Raises:
         UserError: it cannot work; nothing has been trained.
     """
-    (planned,) = _checked(server, _plan, [dict(spec)], frozenset())
+    try:
+        (planned,) = _checked(server, _plan, [dict(spec)], frozenset())
+    except RunFailed as error:
+        named = RunSpec.from_dict(spec).called
+        raise UserError(f"{named}: the process that checked it ended: {error.reason}") from error
     return Job(planned)
 
 
@@ -298,11 +316,37 @@ class SuiteRun:
 
 
 def _checked(server: ForkServer, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    try:
-        # What libraries print while a plan is checked is of no use, and would spoil --json.
-        return server.call(function, *args, log=Path(os.devnull), **options)
-    except RunFailed as error:
-        raise UserError(f"the suite could not be planned: {error.reason}") from error
+    # What libraries print while a plan is checked is of no use, and would spoil --json.
+    return server.call(function, *args, log=Path(os.devnull), **options)
+
+
+class _Watched:
+    """Passes the events of planning on, and knows which run is being checked."""
+
+    def __init__(self, on_event: Callable[[dict[str, Any]], None] | None) -> None:
+        self.run = 0
+        """Counted from 1; 0 before the first."""
+        self.part = ""
+        """Of its specification: ``device``, ``task``, ``method``, ``recipe``; empty for all."""
+        self._on_event = on_event
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "planning":
+            self.run, self.part = int(event["run"]), str(event.get("part", ""))
+        elif self._on_event is not None:
+            self._on_event(event)
+
+
+def _place(
+    suite: Suite, entries: Sequence[tuple[RunSpec, TaskEntry, MethodEntry]], watched: _Watched
+) -> str:
+    """Where the suite file has what was being checked: ``FILE:LINE``, or the file alone."""
+    if not watched.run:
+        return suite.source or suite.name
+    _, task, method = entries[watched.run - 1]
+    lines = {**suite.lines, "task": task.line, "method": method.line, "": method.line}
+    line = lines.get(watched.part)
+    return f"{suite.source}:{line}" if line else suite.source or suite.name
 
 
 def _load(name: str, method_file: Path, report: Callable[..., None]) -> Suite:

@@ -15,6 +15,7 @@ from benchmarks.publish import facts
 from benchmarks.publish.copying import is_published
 from benchmarks.report.load import Results, Run, read_folder
 from benchmarks.report.tables import write_tables
+from benchmarks.report.text import markdown_cell, markdown_escape, markdown_line
 
 NOTES = "NOTES.md"
 """What a person says about published runs; it stands in their section."""
@@ -136,19 +137,20 @@ def _overview(found: Sequence[Published]) -> Iterator[str]:
         anchor = re.sub(r"[^\w-]", "", each.name.lower())
         devices = ", ".join(each.results.devices)
         cells = [each.title, each.budget, str(_runs(each)), devices, facts.day(each.manifests)]
-        shown = " | ".join(cell.replace("|", "\\|") for cell in cells)
-        yield f"| [{each.name}](#{anchor}) | {shown} |"
+        shown = " | ".join(markdown_cell(cell) for cell in cells)
+        yield f"| [{markdown_escape(each.name)}](#{anchor}) | {shown} |"
 
 
 def _section(each: Published) -> Iterator[str]:
-    yield f"## {each.name}"
+    yield f"## {markdown_escape(each.name)}"
     if each.title:
-        yield f"{each.title}.\n"
+        yield f"{markdown_line(each.title)}.\n"
     yield each.table
     reduced = "" if each.profiles == ["paper"] else ", a reduced budget"
     seeds = sorted({run.seed for run in each.results.runs})
     failed = len({run.run_id for run in each.results.runs if run.failed})
     runs = f"{_runs(each)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    marks = map(markdown_escape, each.results.marks)
     told = {
         "Budget": each.budget + reduced,
         "Runs": runs + (f"; {failed} failed" if failed else ""),
@@ -156,7 +158,7 @@ def _section(each: Published) -> Iterator[str]:
         "When": facts.when(each.manifests),
         "With": facts.software(each.manifests),
         "Commit": facts.commits(each.manifests),
-        "Note": "; ".join(mark for mark in each.results.marks if mark not in each.table),
+        "Note": "; ".join(mark for mark in marks if mark not in each.table),
         "Files": ", ".join(_files(each)),
         "Manifests": "; ".join(_manifests(each)),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,17 +44,19 @@ class Table:
         from tabulate import tabulate
 
         def show(cell: Shown) -> str:
-            text = markdown_escape(one_line(cell.text))
+            text = markdown_cell(cell.text)
             marks = "".join(f" [{number}]" for number in cell.notes)
             return (f"**{text}**" if cell.bold else text) + marks
 
         cells = [[show(cell) for cell in line] for line in self.body]
-        headings = [markdown_escape(heading) for heading in self.headings]
+        headings = [markdown_cell(heading) for heading in self.headings]
         table = tabulate(cells, headings, tablefmt="pipe", disable_numparse=True)
-        parts = [_prose(self.title), table]
-        notes = [f"[{number}] {_prose(note)}" for number, note in enumerate(self.notes, 1)]
+        parts = [markdown_line(self.title), table]
+        notes = [f"[{number}] {markdown_line(note)}" for number, note in enumerate(self.notes, 1)]
         parts += ["  \n".join(notes)] if notes else []
-        parts += ["\n".join(f"- {_prose(line)}" for line in self.remarks)] if self.remarks else []
+        parts += (
+            ["\n".join(f"- {markdown_line(line)}" for line in self.remarks)] if self.remarks else []
+        )
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
@@ -122,21 +125,46 @@ _LATEX = {
 
 
 def latex_escape(text: str) -> str:
-    """Text that LaTeX sets as it stands, with the signs that tables use."""
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    """Text that LaTeX sets as it stands, with the signs that tables use.
+
+    After a line end (two backslashes) LaTeX would take ``[`` and ``*`` for an option of it, so an
+    empty group stands in front of them.
+    """
+    escaped = "".join(_LATEX.get(sign, sign) for sign in text)
+    return "{}" + escaped if escaped.lstrip()[:1] in ("[", "*") else escaped
 
 
-_MARKDOWN = {"|": r"\|", "<": "&lt;", ">": "&gt;", "*": r"\*", "$": r"\$", "`": r"\`"}
+_MARKDOWN = {"<": "&lt;", ">": "&gt;", **{sign: f"\\{sign}" for sign in "\\`*~$"}}
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+"""Inside of a word, as in ``end_to_end``, an underscore is itself."""
+_LINK = re.compile(r"\](?=[(\[:])")
+"""Other brackets are themselves, as in ``blocks=[3 6]``."""
+_BLOCK = re.compile(r"^(#|[-+=](?=[ =-]|$)|\d+(?=[.)])|\[(?=[ xX]\]))")
+"""What begins a heading, a list or a rule at the beginning of a line."""
+
+
+def markdown_cell(text: str) -> str:
+    """Text that a cell of a table in Markdown shows as it stands."""
+    return markdown_escape(text).replace("|", r"\|")
 
 
 def markdown_escape(text: str) -> str:
-    """Text that a cell of a Markdown table shows as it stands."""
-    return "".join(_MARKDOWN.get(sign, sign) for sign in text)
+    """Text that Markdown shows as it stands inside of a line."""
+    text = _ENTITY.sub("&amp;", one_line(text))
+    text = "".join(_MARKDOWN.get(sign, sign) for sign in text)
+    return _LINK.sub(r"\\]", _LONE_UNDERSCORE.sub(r"\\_", text))
 
 
-def _prose(text: str) -> str:
-    # Markdown would take "<" for the beginning of a tag.
-    return one_line(text).replace("<", "&lt;")
+def markdown_line(text: str) -> str:
+    """Text that a paragraph or an item of a list shows as it stands."""
+    text = markdown_escape(text)
+    begins = _BLOCK.match(text)
+    if begins is None:
+        return text
+    mark = begins[0]
+    # A number is no list where what follows it is escaped.
+    return f"{mark}\\{text[len(mark) :]}" if mark.isdigit() else f"\\{text}"
 
 
 def one_line(text: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.console import console
 from benchmarks.launch.suite_run import Job
 from benchmarks.launch.timing import duration
 from benchmarks.reproduce.planning import Item, Reproduction
@@ -94,9 +94,7 @@ def _claim(item: Item) -> dict[str, Any]:
 
 def print_plan(reproduction: Reproduction, store: Store) -> None:
     """The runs as a table, what they cost, and what is not run and why."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    screen = console()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("data", "network", "method", "seed", "budget", "steps", "estimate", "state"):
         table.add_column(column, justify="right" if column in ("steps", "estimate") else "left")
@@ -111,23 +109,23 @@ def print_plan(reproduction: Reproduction, store: Store) -> None:
             duration(job.seconds),
             "to continue" if state == RUNNING else state if state == FINISHED else "to do",
         )
-    console.print(Text(heading(reproduction)))
+    screen.print(Text(heading(reproduction)))
     if reproduction.jobs:
-        console.print(table)
+        screen.print(table)
     counted = sum(isinstance(item.route, Counted) for item in reproduction.items)
     if counted:
-        console.print(Text(f"{counted} claims are computed without a run (depthbench verify)"))
+        screen.print(Text(f"{counted} claims are computed without a run (depthbench verify)"))
     profile = reproduction.setting.profile
     if profile != PAPER:
-        console.print(Text(f"the profile {profile} gives no verdict on what is trained"))
+        screen.print(Text(f"the profile {profile} gives no verdict on what is trained"))
     else:
         told = Counter(filter(None, map(never_comparable, reproduction.items)))
         for why, count in told.items():
-            console.print(Text(f"{count} will be run and not be comparable: {why}"))
+            screen.print(Text(f"{count} will be run and not be comparable: {why}"))
     reasons = Counter(filter(None, map(not_run, reproduction.items)))
     for (verdict, reason), count in reasons.items():
-        console.print(Text(f"{count} {verdict}: {reason}"))
-    console.print(Text(cost(reproduction, store)))
+        screen.print(Text(f"{count} {verdict}: {reason}"))
+    screen.print(Text(cost(reproduction, store)))
 
 
 def cost(reproduction: Reproduction, store: Store) -> str:

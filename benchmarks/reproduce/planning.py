@@ -133,7 +133,7 @@ def _plan(
     try:
         kind, told = server.call(f"{WORK}:plan", specs, finished, log=_TO_NOWHERE)
     except RunFailed as error:
-        return (), f"the run could not be planned: {error.reason}"
+        return (), f"{spec.called}: the process that checked it ended: {error.reason}"
     if kind == PLANNED:
         return tuple(Job(planned) for planned in told), ""
     if kind == ABSENT:

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.console import console
 from benchmarks.files import write_text_atomic
+from benchmarks.report.text import markdown_cell, markdown_escape, markdown_line
 from benchmarks.reproduce.judging import Finding
 from benchmarks.reproduce.planning import Reproduction
 
@@ -96,11 +97,11 @@ def markdown(reproduction: Reproduction, findings: Sequence[Finding]) -> str:
     from tabulate import tabulate
 
     body, notes = lines(findings)
-    cells = [[cell.replace("|", "\\|") for cell in line] for line in body]
+    cells = [[markdown_cell(cell) for cell in line] for line in body]
     align = ["right" if name in NUMBERS else "left" for name in HEADINGS]
     table = tabulate(cells, HEADINGS, tablefmt="pipe", disable_numparse=True, colalign=align)
-    told = "  \n".join(f"[{n}] {_one_line(text)}" for n, text in enumerate(notes, 1))
-    parts = [heading(reproduction) + ".", table, told, totals(findings) + "."]
+    told = "  \n".join(f"[{n}] {markdown_escape(text)}" for n, text in enumerate(notes, 1))
+    parts = [markdown_line(heading(reproduction) + "."), table, told, totals(findings) + "."]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -130,20 +131,18 @@ def write(folder: Path, reproduction: Reproduction, findings: Sequence[Finding])
 
 def print_findings(reproduction: Reproduction, findings: Sequence[Finding]) -> None:
     """The table, its footnotes and how many claims got which verdict."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    screen = console()
     body, notes = lines(findings)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in HEADINGS:
         table.add_column(name, justify="right" if name in NUMBERS else "left")
     for line in body:
         table.add_row(*map(Text, line))
-    console.print(Text(heading(reproduction)))
-    console.print(table)
+    screen.print(Text(heading(reproduction)))
+    screen.print(table)
     for number, text in enumerate(notes, 1):
-        console.print(Text(f"[{number}] {_one_line(text)}"))
-    console.print(Text(totals(findings)))
+        screen.print(Text(f"[{number}] {_one_line(text)}"))
+    screen.print(Text(totals(findings)))
 
 
 def _one_line(text: str) -> str:

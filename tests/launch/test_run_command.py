@@ -137,7 +137,7 @@ def test_seeds_of_the_command_line_are_in_place_of_the_suites(workplace):
 def test_a_plan_that_cannot_work_is_refused_before_anything_is_trained(workplace):
     done = workplace({"a": {}, "b": {"act": "refuse"}})
     assert done.returncode == 2
-    assert done.stderr.strip() == "error: no such data set"
+    assert done.stderr.strip() == "error: suite.yaml: no such data set"
     assert not (workplace.folder / "results" / "fake" / "runs").exists()
 
 

@@ -30,6 +30,7 @@ NOT_DECIDING = {
     "cli": "what the terminal shows",
     "code_identity": "names runs",
     "compare": "reads numbers that are there",
+    "crash": "tells where code failed",
     "explain": "reads numbers that are there",
     "files": "writes files of results",
     "fingerprint": "names runs",

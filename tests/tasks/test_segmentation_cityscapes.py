@@ -10,12 +10,10 @@ from PIL import Image
 from shared_data import shared_data
 
 from tasks.errors import UserError
-from tasks.segmentation import cityscapes
 from tasks.segmentation.cityscapes import (
     CITYSCAPES,
     check_cityscapes,
     check_labels,
-    check_split,
 )
 
 Make = Callable[..., Path]
@@ -164,25 +162,6 @@ def test_the_digest_follows_masks_and_pictures(make: Make) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
     save(root / "leftImg8bit/train/ulm/ulm_1_leftImg8bit.png", noise)
     assert len({first, second, check_cityscapes(root)["train"].digest}) == 3
-
-
-def test_of_many_masks_a_fixed_sample_is_read(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make()
-    read: list[str] = []
-    real = cityscapes._labels
-
-    def counted(path: Path, classes: int) -> set[int]:
-        read.append(path.name)
-        return real(path, classes)
-
-    monkeypatch.setattr(cityscapes, "_labels", counted)
-    monkeypatch.setattr(cityscapes, "_FULLY_READ", 2)
-    monkeypatch.setattr(cityscapes, "_SAMPLE", 2)
-    folders = root / "leftImg8bit/train", root / "gtFine/train"
-    assert check_split(*folders, classes=19).images == 3
-    assert [name[:6] for name in read] == ["jena_0", "ulm_1_"]
-    check_split(*folders, classes=19)
-    assert read[:2] == read[2:]
 
 
 def test_labels_are_checked_when_loaded() -> None:

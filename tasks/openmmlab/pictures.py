@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from mmcv.transforms import TRANSFORMS, BaseTransform
+from mmengine.registry import TRANSFORMS
 
 from tasks.errors import UserError
 from tasks.files.decoding import plain, rgb
@@ -17,7 +16,7 @@ _IN_COLOUR = ("color", "color_ignore_orientation")
 
 
 @TRANSFORMS.register_module()
-class LoadPicture(BaseTransform):
+class LoadPicture:
     """Put the picture at ``img_path`` under ``img``: (H, W, 3) uint8 or float32, in BGR.
 
     Args:
@@ -27,7 +26,7 @@ class LoadPicture(BaseTransform):
     def __init__(self, to_float32: bool = False) -> None:
         self._to_float32 = to_float32
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``img``, ``img_shape`` and ``ori_shape``.
 
         Raises:
@@ -46,6 +45,8 @@ def bgr(path: Path) -> np.ndarray:
         UserError: as there.
     """
     if plain(path):
+        import cv2  # not at the top: the task says what to install where it is not there
+
         # The same pixels in half the time.
         found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
         if found is not None:

@@ -13,6 +13,9 @@ import pytest
 from picture_data import FAMILIES, checked, mask_path, noise, picture_path, saving, write_data
 from PIL import Image
 
+from benchmarks.budget import Budget
+from benchmarks.planning import plan_runs
+from benchmarks.spec import RunSpec
 from tasks.base import TASKS
 from tasks.errors import UserError
 from tasks.files import contents as module
@@ -109,6 +112,39 @@ def test_files_are_read_once(family: str, tmp_path: Path, read: list[str]) -> No
     os.utime(picture_path(family, root))
     assert checked(family, root) == first
     assert read[len(once) :] == [picture_path(family, root).name]
+
+
+def test_reading_for_long_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("b")
+    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    contents(tmp_path, ["a", "b"])
+    assert not caplog.text
+    monkeypatch.setattr(module, "_SILENT", -1)
+    contents(tmp_path, ["b", "a"])
+    assert "reading 2 files in " in caplog.text
+
+
+def test_other_pixels_are_another_run(tmp_path: Path) -> None:
+    bitmaps = [saving(Image.fromarray(noise(n)), "BMP") for n in range(2)]
+    root = write_data("classification", tmp_path / "data", bitmaps)
+    dataset = {"name": "imagefolder", "root": str(root), "image_size": 32, "workers": 0}
+    spec = RunSpec(
+        suite="mine", profile="smoke", task="classification",
+        task_options={"dataset": dataset, "arch": "cifar_resnet8", "val_size": 1},
+        method="end_to_end", method_options={}, seed=0, budget=Budget({"steps": 1}), device="cpu",
+    )  # fmt: skip
+
+    def planned() -> str:
+        (plan,) = plan_runs([spec.to_dict()], lambda event: None)
+        return plan["run_id"]
+
+    first = planned()
+    assert planned() == first
+    restore_times(picture_path("classification", root), bitmaps[1])
+    assert planned() != first
 
 
 def test_a_file_that_has_just_changed_is_read_again(

@@ -33,8 +33,10 @@ from picture_data import (
 )
 from PIL import Image
 
+from benchmarks.run import warnings_as_notes
 from tasks.errors import UserError
 from tasks.files.decoding import rgb
+from tasks.files.listing import warn_once
 from tasks.openmmlab.pictures import bgr
 
 GREY, COLOUR = noise(5, 1)[..., 0], noise(6)
@@ -361,3 +363,16 @@ def test_opencv_reads_upright_jpegs_as_pillow_does(tmp_path: Path) -> None:
         path = tmp_path / f"{quality}.jpg"
         Image.fromarray(pixels).save(path, quality=quality)
         assert np.array_equal(bgr(path)[..., ::-1], np.asarray(rgb(path)))
+
+
+def test_what_a_task_warns_of_becomes_notes_of_the_run(tmp_path: Path) -> None:
+    root = write_data("classification", tmp_path)
+    (root / "train/a/notes.txt").write_text("a note")
+    events: list[dict[str, Any]] = []
+    with warnings_as_notes(events.append):
+        task_of("classification", root).check()
+    (event,) = events
+    assert event["event"] == "note"
+    assert "notes.txt" in event["text"]
+    warn_once("after the run was built")
+    assert len(events) == 1

@@ -17,6 +17,7 @@ from benchmarks.budget import Budget
 from benchmarks.planning import plan_runs
 from benchmarks.spec import RunSpec
 from tasks.base import TASKS
+from tasks.classification.splits import ArraySplit
 from tasks.errors import UserError
 from tasks.files import contents as module
 from tasks.files.cache import cache_folder
@@ -99,6 +100,16 @@ def test_other_arrays_of_the_same_size_and_time_are_other_data(
     assert second["train"] != first["train"]
     assert second["test"] == first["test"]
     assert read[4:] == ["train_images.npy"]
+
+
+def test_arrays_of_known_origin_are_not_hashed_again() -> None:
+    pixels, labels = np.zeros((6, 1, 4, 4), np.uint8), np.arange(6)
+    split = ArraySplit(pixels, labels, origin="checksum of the files")
+    same = ArraySplit(pixels + 1, labels, origin="checksum of the files")
+    chosen = np.array([4, 1])
+    assert split.take(chosen).digest() == same.take(chosen).digest()
+    assert split.take(chosen).digest() != split.take(chosen[::-1]).digest()
+    assert split.take(chosen).digest() != split.digest()
 
 
 @family

@@ -56,6 +56,12 @@ def palette_with_transparency(path: Path) -> None:
     _PALETTE.save(path, format="PNG", transparency=bytes(range(0, 256, 16)))
 
 
+def decoded(save: Callable[[Any], object]) -> Image.Image:
+    file = BytesIO()
+    save(file)
+    return Image.open(file).convert("RGB")
+
+
 _PALETTE = Image.fromarray(COLOUR).quantize(16)
 _ALPHA = Image.fromarray(GREY)
 READ: dict[str, tuple[Any, Any]] = {
@@ -83,6 +89,10 @@ READ: dict[str, tuple[Any, Any]] = {
     "CMYK TIFF": (
         saving(Image.fromarray(COLOUR).convert("CMYK"), "TIFF"),
         Image.fromarray(COLOUR).convert("CMYK").convert("RGB"),
+    ),
+    "CMYK JPEG": (  # which OpenCV rounds otherwise
+        saving(Image.fromarray(COLOUR).convert("CMYK"), "JPEG"),
+        decoded(saving(Image.fromarray(COLOUR).convert("CMYK"), "JPEG")),
     ),
     "BMP": (saving(Image.fromarray(COLOUR), "BMP"), Image.fromarray(COLOUR)),
     "WebP": (saving(Image.fromarray(COLOUR), "WEBP", lossless=True), Image.fromarray(COLOUR)),

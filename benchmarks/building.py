@@ -110,6 +110,11 @@ def prepared_model(
             built.method.setup(TaskView(built.task))
         with metered("prepare"):
             model = built.method.prepare(model)
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"prepare of the method {built.label} returned {model!r} instead of the model: end it "
+            "with 'return model'"
+        )
     if not built.method.changes_nothing and not acts_elsewhere(built.method):
         if structure(model) == before:
             note(f"warning: the method changed nothing in {built.task.arch}")

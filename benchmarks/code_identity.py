@@ -138,9 +138,9 @@ class _Canonical:
 
     def _fields(self, node: ast.AST) -> Iterator[tuple[str, object]]:
         for name, value in ast.iter_fields(node):
-            if isinstance(node, ast.Call) and name == "keywords":
+            if isinstance(node, ast.Call) and name == "keywords" and _called(node) != "dict":
                 value = [each for each in node.keywords if not _shown(each)]
-            elif isinstance(node, ast.Raise) and isinstance(value, ast.Call):
+            elif isinstance(node, ast.Raise) and isinstance(value, ast.Call) and _is_error(value):
                 value = _without_text(value)
             elif isinstance(node, ast.JoinedStr):  # Python 3.12 puts empty texts in between
                 value = [each for each in node.values if getattr(each, "value", None) != ""]
@@ -162,6 +162,16 @@ def _silent(node: object) -> bool:
 
 def _shown(keyword: ast.keyword) -> bool:
     return keyword.arg in SHOWN_ARGUMENTS and _is_text(keyword.value)
+
+
+def _called(call: ast.Call) -> str:
+    """The last part of the name that is called."""
+    return _dotted(call.func).rpartition(".")[2]
+
+
+def _is_error(call: ast.Call) -> bool:
+    """Whether the text of what is raised is for people: other exceptions may carry values."""
+    return _called(call).endswith(("Error", "Exception", "Warning"))
 
 
 def _without_text(call: ast.Call) -> ast.Call:

@@ -77,10 +77,14 @@ def evaluate(
 
     Returns:
         The deployable networks with the last weights.
+
+    Raises:
+        UserError: training diverged: none of them gives finite outputs for any image.
     """
     networks = variants(built, model, meters)
     with meters.window("evaluate"):
         found = scores(built, networks)
+    refuse_diverged(found)
     last_epoch = state.curve[-1]["epoch"] if state.curve else None
     if state.best_weights is None or state.best_epoch == last_epoch:
         best = found
@@ -99,9 +103,23 @@ def evaluate(
 
 
 def variants(built: Built, model: BaseModel, meters: RunMeters) -> dict[str, BaseModel]:
-    """The deployable networks, made without the test split."""
+    """The deployable networks, made without the test split.
+
+    Raises:
+        UserError: there is none, or one has no name: its rows would be those of the whole run.
+    """
     with meters.outside("variants"), sealed_test_split("the method, in variants"):
-        return dict(built.method.variants(model))
+        found = built.method.variants(model)
+    if not isinstance(found, Mapping) or not found or not all(found):
+        raise UserError(
+            f"variants of the method {built.label} gave {_named(found)}: return at least one "
+            "deployable network, each under a name"
+        )
+    return dict(found)
+
+
+def _named(found: object) -> str:
+    return f"networks named {list(found)}" if isinstance(found, Mapping) else repr(found)
 
 
 def scores(built: Built, networks: Mapping[str, BaseModel]) -> Scores:
@@ -115,6 +133,19 @@ def scores(built: Built, networks: Mapping[str, BaseModel]) -> Scores:
             values = built.task.evaluate(network, split, built.device)
             found[name, split] = {key: as_score(value) for key, value in values.items()}
     return found
+
+
+def refuse_diverged(found: Scores) -> None:
+    """Refuse finite weights whose outputs are not: a product of large ones is infinite.
+
+    Raises:
+        UserError: no network has finite outputs for any image.
+    """
+    all_scores = [score for metrics in found.values() for score in metrics.values()]
+    if all_scores and all(score.diverged for score in all_scores):
+        raise UserError(
+            f"training diverged: {all_scores[0].note}; lower the learning rate or clip the gradient"
+        )
 
 
 def add_analysis(built: Built, networks: Mapping[str, BaseModel], table: Rows) -> str:
@@ -134,7 +165,8 @@ def add_analysis(built: Built, networks: Mapping[str, BaseModel], table: Rows) -
         try:
             with evaluating(network):
                 batches = built.task.eval_batches("test", built.device)
-                found = built.method.analyse(variant, network, batches)
+                given = dict(built.method.analyse(variant, network, batches))
+            found = {name: None if v is None else float(v) for name, v in given.items()}
         except Exception as error:
             log.exception("analyse of %s has failed", built.label)
             problem = " ".join(f"analyse failed: {type(error).__name__}: {error}".split())[:300]
@@ -142,9 +174,8 @@ def add_analysis(built: Built, networks: Mapping[str, BaseModel], table: Rows) -
         for metric, value in found.items():
             refuse_measured(metric, measured, built.label)
             declare_metric(metric, built.method.metrics.get(metric.split("@")[0], ""))
-            table.add(
-                variant, "test", Measurement(metric, value, "" if value is not None else problem)
-            )
+            reason = "" if value is not None else problem or "analyse gave no value"
+            table.add(variant, "test", Measurement(metric, value, reason))
     return problem
 
 

@@ -190,9 +190,12 @@ class Walk:
         file = self._file_of(module)
         if file is not None and file == self._file:
             self.method_file()
-        elif self._roots(module.partition(".")[0]) and self.module(module, own=True):
-            return self._file_of(module)
-        elif file is not None:  # a module that this process alone knows, such as one of a test
+            return file
+        if self._roots(module.partition(".")[0]):
+            self.module(module, own=True)
+        if file is not None and file not in self._followed:
+            # A module that this process alone knows, such as one of a test: a package of the same
+            # name may be installed.
             self._follow(f"{module.replace('.', '/')}.py", file, module, package=False)
         return file
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.records import FAILED
-from benchmarks.verification import DIGEST, FINISHED, MANIFEST, Record, read_manifest, read_record
+from benchmarks.verification import (
+    DIGEST,
+    FINISHED,
+    MANIFEST,
+    Record,
+    read_manifest,
+    read_record,
+    require_own,
+)
 from tasks.errors import UserError, did_you_mean
 
 _SHOWN = 5
@@ -57,6 +66,7 @@ def finished_record(folder: Path) -> Record:
     manifest = read_manifest(folder) if record is None else record.manifest
     if manifest is None or "spec" not in manifest:
         raise UserError(f"{folder} is not the folder of a run: it has no {MANIFEST} of depthbench")
+    require_named(folder, manifest)
     if record is None or record.status != FINISHED:
         state = "has failed" if manifest["status"] == FAILED else "is not finished"
         raise UserError(
@@ -64,6 +74,15 @@ def finished_record(folder: Path) -> Record:
             "more, which resumes it"
         )
     return record
+
+
+def require_named(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise ``UserError`` if a folder among the runs of a suite is called like another run.
+
+    A run that was copied elsewhere, or set aside, may be called anything.
+    """
+    if folder.absolute().parent.name == "runs" and ".damaged-" not in folder.name:
+        require_own(folder, manifest, folder.absolute().name)
 
 
 def finished_manifest(folder: Path) -> dict[str, Any]:

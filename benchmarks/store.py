@@ -42,6 +42,7 @@ from benchmarks.verification import (
     UnsealedError,
     read_manifest,
     read_record,
+    require_own,
     write_failed_run,
     write_finished_run,
     write_rows,
@@ -116,8 +117,14 @@ class Store:
                 run's; names it.
             NewerSchemaError: they are of a schema that this version does not know.
         """
-        record = read_record(self.run_dir(run_id))
-        if record is not None:
+        try:
+            record = read_record(self.run_dir(run_id))
+        except UnsealedError:
+            self._require_own_manifest(run_id)
+            raise
+        if record is None:
+            self._require_own_manifest(run_id)
+        else:
             _require_own(record, run_id)
         return record
 
@@ -252,6 +259,12 @@ class Store:
         write_text_atomic(self.rows_path, index_of(lines))
         return self.collect(runs)
 
+    def _require_own_manifest(self, run_id: str) -> None:
+        """Refuse a run that has not ended, or not been sealed, in the folder of another."""
+        manifest = read_manifest(self.run_dir(run_id))
+        if manifest is not None:
+            require_own(self.run_dir(run_id), manifest, run_id)
+
     def _ended(self, run_id: str) -> Record | None:
         """The record of a run that finished or failed, and is not damaged."""
         return self.kept_record(run_id) if self.state(run_id) in (FINISHED, FAILED) else None
@@ -291,6 +304,5 @@ def _stamp(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:
 
 def _require_own(record: Record, run_id: str) -> None:
     """Refuse a run in the folder of another."""
-    named = {str(record.manifest.get("run_id", run_id)), first_cell(record, "run_id") or run_id}
-    for other in named - {run_id}:
-        raise DamagedError(f"{record.folder} holds the run {other}")
+    require_own(record.folder, record.manifest, run_id)
+    require_own(record.folder, {"run_id": first_cell(record, "run_id") or run_id}, run_id)

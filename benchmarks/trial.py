@@ -59,7 +59,8 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
         built: the run's parts.
         source: its training batches.
         measure: time a step on a real batch: the fastest of three after one to warm up, or that
-            first one where it took over a second.
+            first one where it took over a second. At least the batches of one update are tried, so
+            that the number of updates does not depend on the clock.
 
     Raises:
         UserError: the method refuses the model, or the budget cannot be measured here.
@@ -77,8 +78,9 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
     model.train()
     seconds: list[float] = []
     flops = None
-    steps = StepLedger()
-    for batch in itertools.islice(itertools.cycle(source.epoch(0)), 4 if measure else 1):
+    steps, updates, asked = StepLedger(), 1.0, built.recipe.accumulate
+    most = max(asked, 4) if measure else asked
+    for batch in itertools.islice(itertools.cycle(source.epoch(0)), most):
         started = time.perf_counter()
         with (
             sealed_test_split("the method, in a training step"),
@@ -91,7 +93,9 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
         seconds.append(time.perf_counter() - started)
         if counter is not None:
             flops = 2.0 * counter.macs
-        if seconds[0] > 1:
+        if len(seconds) == asked:
+            updates = max(1.0, float(steps.updates()))
+        if len(seconds) >= asked and seconds[0] > 1:
             break
     if flops is not None:
         step, flops_budget = flops * built.recipe.accumulate, amounts["train_flops"]
@@ -100,8 +104,6 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
                 f"a budget of {Budget({'train_flops': flops_budget})} is less than one optimizer "
                 f"step, which takes {step:.3g}: give a larger budget or a smaller batch"
             )
-    asked = len(seconds) // built.recipe.accumulate
-    updates = max(1.0, steps.updates() / asked) if asked else 1.0
     return Trial(min(seconds[1:] or seconds) if measure else None, flops, updates)
 
 

@@ -139,6 +139,16 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return None if content is None else _manifest(content, folder)
 
 
+def require_own(folder: Path, manifest: Mapping[str, Any], run_id: str) -> None:
+    """Raise ``DamagedError`` if a folder has the manifest of another run, ended or not.
+
+    A checkpoint lies beside it, so that the run would be resumed from the other one's weights.
+    """
+    named = str(manifest.get("run_id", run_id))
+    if named != run_id:
+        raise DamagedError(f"{folder} holds the run {named}")
+
+
 def seal(folder: Path) -> None:
     """Write ``digest.json`` over the records that a folder holds."""
     contents = {name: read_bytes(folder / name) for name in RECORDS}

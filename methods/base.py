@@ -19,10 +19,12 @@ one deployable network is the model as trained.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tasks.errors import UserError
 from tasks.registry import Registry
 
 if TYPE_CHECKING:
@@ -79,6 +81,16 @@ class Phase:
     keep: bool = False
     """Keep the weights at the end of the phase, so that a resumed run sees them again."""
     hooks: Sequence[Hook] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise UserError(
+                f"phase '{self.name}' has a share of {self.share}: give a fraction from 0 to 1"
+            )
+        if self.epochs is not None and not 0 <= self.epochs < math.inf:
+            raise UserError(
+                f"phase '{self.name}' asks for {self.epochs} epochs: give a number from 0 on"
+            )
 
 
 Phases = Generator[Phase, PhaseResult, None]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -69,6 +70,8 @@ class Score:
 
     value: float | None
     note: str = ""
+    diverged: bool = field(default=False, compare=False)
+    """Whether there is no value because the outputs for all images are NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,28 @@ def not_finite(images: int, of: int) -> str:
     return f"the outputs for {images} of {of} images are NaN or infinite"
 
 
-def as_score(value: float | Score) -> Score:
-    """A plain value as a score without a note."""
-    return value if isinstance(value, Score) else Score(value)
+def as_score(found: float | Score) -> Score:
+    """What ``evaluate`` gives for a metric, as a score whose value is a finite float or None.
+
+    Args:
+        found: a score, a number, or a tensor or an array of one element.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    score = found if isinstance(found, Score) else Score(found)
+    if score.value is None:
+        return replace(score, note=score.note or "the task gave no value")
+    try:
+        value = float("text" if isinstance(score.value, str) else score.value)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"a task gave {score.value!r} as the value of a metric: give a number, or a Score "
+            "without a value and with the reason"
+        ) from None
+    if not math.isfinite(value):
+        return Score(None, score.note or f"measured as {value}")
+    return Score(value, score.note)
 
 
 class _TestSplit:

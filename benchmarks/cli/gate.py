@@ -94,6 +94,7 @@ def gate(
     reference = read_reference(against)
     columns = columns_judged(metric or (), reference, found)
     sizes = parse_sizes(smallest or (), columns, "--smallest")
+    _note(reference)
     _note(found)
     checks = judge(reference, found, columns, alpha, sizes)
     failed = fails(checks, strict)

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.explain.checkpoint import Progress, read_progress
 from benchmarks.records import OK, Row, declare_metric
 from benchmarks.report.columns import QUALITIES
-from benchmarks.run_folder import find_run
+from benchmarks.run_folder import find_run, require_named
 from benchmarks.verification import CURVE, FINISHED, read_manifest, read_record
 from tasks.errors import UserError
 
@@ -125,6 +125,7 @@ def read_subject(told: str | Path) -> Subject:
     manifest = read_manifest(folder) if record is None else record.manifest
     if manifest is None or "spec" not in manifest:
         raise UserError(f"{folder} is not the folder of a run: its manifest names no 'spec'")
+    require_named(folder, manifest)
     rows = [] if record is None else record.rows()
     for row in rows:
         declare_metric(row.metric, row.unit)

@@ -46,6 +46,8 @@ class OperationCounter(TorchDispatchMode):
             where it cannot be counted.
     """
 
+    supports_higher_order_operators = True  # they arrive here, to be refused by name
+
     def __init__(
         self, counting: str = "plain", strict: bool = True, composite: bool = False
     ) -> None:
@@ -122,7 +124,9 @@ class OperationCounter(TorchDispatchMode):
         if formula is not None:
             out = func(*args, **kwargs)
             macs = formula(args, kwargs, out)
-            if macs:
+            if macs is None:
+                self._refuse(packet, strict)
+            elif macs:
                 with self._lock:
                     self.by_operation[str(packet)] += macs
             return out
@@ -134,6 +138,10 @@ class OperationCounter(TorchDispatchMode):
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
+        self._refuse(packet, strict)
+        return func(*args, **kwargs)
+
+    def _refuse(self, packet: Any, strict: bool) -> None:
         self._unknown = (
             f"no count is known for the operation '{packet}': register one with "
             f"benchmarks.meters.formulas.register_formula(torch.ops.{packet}, "
@@ -141,7 +149,6 @@ class OperationCounter(TorchDispatchMode):
         )
         if strict:
             raise UnknownOperation(self._unknown)
-        return func(*args, **kwargs)
 
     @contextmanager
     def _elsewhere(self) -> Iterator[None]:

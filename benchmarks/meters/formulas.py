@@ -1,21 +1,28 @@
 """What an operation costs in multiply-adds.
 
-A formula is ``formula(args, kwargs, out) -> int``, with the operation's own arguments. Matrix
-products and attention take theirs from ``torch.utils.flop_counter``, halved.
+A formula is ``formula(args, kwargs, out)``, with the operation's own arguments; None says that
+these cannot be counted. Matrix products take theirs from ``torch.utils.flop_counter``, halved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from benchmarks.meters import layer_formulas as layers
 
 aten = torch.ops.aten
 
-Formula = Callable[[tuple[Any, ...], dict[str, Any], Any], int]
+Formula = Callable[[tuple[Any, ...], dict[str, Any], Any], int | None]
+
+COMPLEX = 3
+"""Real multiply-adds of a complex one, by Gauss's three products instead of four: PyTorch runs a
+complex convolution as three real ones, which cannot be told from others, so that matrix products
+follow."""
 
 
 def register_formula(operation: Any, formula: Formula | int) -> None:
@@ -38,68 +45,43 @@ def _from_torch(operation: Any) -> Formula:
     return formula
 
 
-def _convolution_macs(
-    inputs: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, transposed: bool
-) -> int:
-    # Every weight meets every output position once (input position if transposed); the weight's
-    # second dimension is already divided by the groups.
-    positions = (inputs if transposed else out).shape[2:]
-    return inputs.shape[0] * prod(positions) * weight.numel()
-
-
-def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    return _convolution_macs(args[0], args[1], out, transposed=args[6])
-
-
-def _convolution_backward(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    # torch.utils.flop_counter forgets the groups in the weight's gradient; each of the two
-    # gradients costs what the forward pass did.
-    grad_out, inputs, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
-    once = _convolution_macs(inputs, weight, grad_out, transposed)
-    return once * (bool(wanted[0]) + bool(wanted[1]))
-
-
-def _deform_convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    return _convolution_macs(args[0], args[1], out, transposed=False)
-
-
-def _deform_convolution_backward(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    grad_out, inputs, weight = args[:3]
-    return 2 * _convolution_macs(inputs, weight, grad_out, transposed=False)
-
-
 def _matrix_vector(matrix: int) -> Formula:
     return lambda args, kwargs, out: args[matrix].numel()
 
 
-def _attention(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    """Two matrix products, Q K^T and the weights times V, masked entries included."""
-    query, key, value = args[:3]
-    pairs = query.shape[:-1].numel() * key.shape[-2]
-    return pairs * (query.shape[-1] + value.shape[-1])
+def _strided(formula: Formula) -> Formula:
+    """None for matrices that are stored sparsely, of which only a part is multiplied."""
+
+    def checked(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int | None:
+        tensors = (arg for arg in args if isinstance(arg, torch.Tensor))
+        if any(tensor.layout != torch.strided for tensor in tensors):
+            return None
+        return formula(args, kwargs, out)
+
+    return checked
 
 
-def _distances(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    """Squared differences of every pair; other norms than the Euclidean multiply nothing."""
-    first, second, p = args[:3]
-    return first.numel() * second.shape[-2] if p == 2 else 0
+def _real(formula: Formula) -> Formula:
+    """A complex multiply-add counts as ``COMPLEX`` real ones."""
+
+    def scaled(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int | None:
+        macs = formula(args, kwargs, out)
+        if not macs:
+            return macs
+        tensors = (each for each in tree_leaves(out) if isinstance(each, torch.Tensor))
+        return macs * (COMPLEX if any(tensor.is_complex() for tensor in tensors) else 1)
+
+    return scaled
 
 
-def _distances_backward(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    _, first, second, p = args[:4]
-    return first.numel() * second.shape[-2] if p == 2 else 0
-
-
-def _quantised_convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    weight = args[1].unpack()[0]
-    return _convolution_macs(args[0], weight, out, transposed=False)
-
-
-def _quantised_linear(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    return out.numel() * args[0].shape[-1]
-
-
-_fused_attention_backward = _from_torch(aten._scaled_dot_product_flash_attention_backward)
+_ATTENTION = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_fused_attention_overrideable",
+)
+_MATRIX_PRODUCTS = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.addmm_, aten.baddbmm_)
 
 FORMULAS: dict[Any, Formula] = {
     operation: _from_torch(operation)
@@ -107,39 +89,65 @@ FORMULAS: dict[Any, Formula] = {
     if isinstance(operation, torch._ops.OpOverloadPacket)
 }
 FORMULAS |= {
-    aten.convolution: _convolution,
-    aten._convolution: _convolution,
-    aten.convolution_backward: _convolution_backward,
+    aten.convolution: layers.convolution,
+    aten._convolution: layers.convolution,
+    aten.convolution_backward: layers.convolution_backward,
+    aten.conv_tbc: layers.time_convolution,
+    aten.conv_tbc_backward: layers.time_convolution_backward,
     aten.mv: _matrix_vector(0),
     aten.addmv: _matrix_vector(1),
+    aten.addmv_: _matrix_vector(1),
     aten.dot: _matrix_vector(0),
     aten.vdot: _matrix_vector(0),
+    aten.addr: lambda args, kwargs, out: out.numel(),
+    aten.addr_: lambda args, kwargs, out: out.numel(),
+    aten.mul: layers.outer_product,
     aten.addmm_: _from_torch(aten.addmm),
     aten.baddbmm_: _from_torch(aten.baddbmm),
-    aten.addmv_: _matrix_vector(1),
-    aten.addr: lambda args, kwargs, out: out.numel(),
+    aten.addbmm: layers.added_products,
+    aten.addbmm_: layers.added_products,
     aten._addmm_activation: _from_torch(aten.addmm),
-    aten._cdist_forward: _distances,
-    aten._cdist_backward: _distances_backward,
-    aten.scaled_dot_product_attention: _attention,
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    aten._scaled_dot_product_fused_attention_overrideable: _attention,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: _fused_attention_backward,
-    aten._scaled_dot_product_fused_attention_overrideable_backward: _fused_attention_backward,
+    aten._int_mm: _from_torch(aten.mm),
+    aten._weight_int8pack_mm: layers.linear_like,
+    aten._grouped_mm: layers.grouped_product,
+    aten._scaled_grouped_mm: layers.grouped_product,
+    aten._trilinear: layers.trilinear,
+    aten._cdist_forward: layers.distances,
+    aten._cdist_backward: layers.distances_backward,
+    aten._euclidean_dist: layers.distances,
+    aten._pdist_forward: layers.own_distances,
+    aten._pdist_backward: layers.own_distances_backward,
+    aten.affine_grid_generator: layers.affine_grid,
+    aten.mkldnn_rnn_layer: layers.recurrent_layer,
+    aten.mkldnn_rnn_layer_backward: layers.recurrent_layer_backward,
+    aten._cudnn_rnn: layers.recurrent,
+    aten._cudnn_rnn_backward: layers.recurrent_backward,
+    aten.miopen_rnn: layers.recurrent,
+    aten.miopen_rnn_backward: layers.recurrent_backward,
+    aten._embedding_bag: layers.weighted_bag(weights=6),
+    aten._embedding_bag_forward_only: layers.weighted_bag(weights=6),
+    aten._embedding_bag_backward: layers.weighted_bag(weights=10),
+    aten._embedding_bag_dense_backward: layers.weighted_bag(weights=8),
+    aten._embedding_bag_per_sample_weights_backward: layers.bag_weights_backward,
+    aten.scaled_dot_product_attention: layers.attention,
+    **{getattr(aten, name): layers.attention for name in _ATTENTION},
+    **{getattr(aten, f"{name}_backward"): layers.attention_backward for name in _ATTENTION},
     # By name, because torchvision may not have been imported.
-    "torchvision.deform_conv2d": _deform_convolution,
-    "torchvision._deform_conv2d_backward": _deform_convolution_backward,
+    "torchvision.deform_conv2d": layers.deform_convolution,
+    "torchvision._deform_conv2d_backward": layers.deform_convolution_backward,
     **{
-        f"quantized.conv{n}d{relu}": _quantised_convolution
+        f"quantized.conv{n}d{relu}": layers.quantised_convolution
         for n in (1, 2, 3)
         for relu in ("", "_relu")
     },
     **{
-        f"quantized.linear{relu}{dynamic}": _quantised_linear
+        f"quantized.linear{relu}{dynamic}": layers.linear_like
         for relu in ("", "_relu")
         for dynamic in ("", "_dynamic")
     },
 }
+FORMULAS |= {operation: _strided(FORMULAS[operation]) for operation in _MATRIX_PRODUCTS}
+FORMULAS = {operation: _real(formula) for operation, formula in FORMULAS.items()}
 """Formulas by operator packet, or by its name."""
 
 
@@ -163,6 +171,7 @@ def _norm(weight: int, affine: int, bare: int) -> Formula:
 batch_norm_training = _norm(weight=1, affine=5, bare=4)
 
 FVCORE: dict[Any, Formula] = {
+    aten.mul: lambda args, kwargs, out: 0,
     aten.batch_norm: _norm(weight=1, affine=2, bare=1),
     aten.layer_norm: _norm(weight=2, affine=5, bare=4),
     aten.group_norm: _norm(weight=2, affine=5, bare=4),

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import is_lazy
 
 from benchmarks.meters.storage import unique_bytes, unique_elements
+from tasks.errors import UserError
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """What a norm has seen: needed at inference, but measured on data and no weight."""
@@ -62,7 +64,11 @@ def parameters(model: nn.Module) -> ParameterCount:
 
     Buffers (running statistics) are not parameters. Of views of one tensor (``w`` and ``w.t()``,
     ``a`` and ``a[:2]``, an expanded row) the shared elements count once.
+
+    Raises:
+        UserError: a parameter of a lazy module has no shape yet.
     """
+    _require_shapes(model)
     return ParameterCount(
         stored=unique_elements(model.parameters()),
         trainable=unique_elements(p for p in model.parameters() if p.requires_grad),
@@ -75,7 +81,11 @@ def weight_bytes(model: nn.Module) -> WeightBytes:
     These are parameters, buffers of the state dict, and what quantisation packs into other objects
     or tensors of its own. Running statistics of norms are none (``disk_size`` has them), nor are
     buffers of indices, counters and masks (int64, bool).
+
+    Raises:
+        UserError: as :func:`parameters`, or a weight hides its memory.
     """
+    _require_shapes(model)
     held = list(model.parameters())
     kept = [
         tensor
@@ -89,6 +99,7 @@ def weight_bytes(model: nn.Module) -> WeightBytes:
 
 def multiplying_weights(model: nn.Module) -> list[str]:
     """Names of weights of two dimensions or more, but for those of norms and embeddings."""
+    _require_shapes(model)
     found = []
     for prefix, module in model.named_modules():
         if isinstance(module, _ELEMENTWISE):
@@ -110,10 +121,23 @@ def disk_size(model: nn.Module) -> int:
 
     Shared storages are written once; a view is written with its whole storage, as in a real
     checkpoint.
+
+    Raises:
+        UserError: as :func:`parameters`.
     """
+    _require_shapes(model)
     sink = _CountingSink()
     torch.save(model.state_dict(), sink)
     return sink.size
+
+
+def _require_shapes(model: nn.Module) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise UserError(
+                f"'{name}' of a lazy module has no shape yet: run the model on a batch when it is "
+                "built, or name the sizes of its layers"
+            )
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

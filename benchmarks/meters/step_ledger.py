@@ -65,6 +65,7 @@ class StepLedger:
     def counting_updates(self, phase: str) -> Iterator[None]:
         """Count the optimizer steps made inside for a phase."""
         updates = self._phases[phase].updates
+        self._names.clear()
 
         def updated(optimizer: torch.optim.Optimizer, *_: object) -> None:
             key = self._key(optimizer)
@@ -116,6 +117,17 @@ class StepLedger:
             self._phases[name] = PhaseSteps(**values)
 
     def _key(self, optimizer: torch.optim.Optimizer) -> str:
-        """What an optimizer updates: the same for another one that is made for the same."""
-        parameters = (p for group in optimizer.param_groups for p in group["params"])
-        return self._names.setdefault(id(next(parameters, optimizer)), f"{len(self._names)}")
+        """What an optimizer updates: the same for another one that is made for the same.
+
+        The name has to be the same in a resumed process, where optimizers may take their first
+        step in another order: it is the shape of the first parameter, and the number of that
+        parameter among those of this shape in the phase.
+        """
+        first = next((p for group in optimizer.param_groups for p in group["params"]), None)
+        if first is None:
+            return ""
+        if id(first) not in self._names:
+            shape = "x".join(map(str, first.shape))
+            alike = sum(name.startswith(f"{shape}#") for name in self._names.values())
+            self._names[id(first)] = f"{shape}#{alike}"
+        return self._names[id(first)]

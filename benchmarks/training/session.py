@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -149,7 +150,7 @@ class TrainingSession:
 
     def _steps_of(self, phase: Phase, source: BatchSource) -> int | None:
         """Batches that a phase may train on; None where only meters can tell."""
-        asked = None if phase.epochs is None else phase.epochs * len(source)
+        asked = None if phase.epochs is None else math.ceil(phase.epochs * len(source))
         if self.metered or self.steps is None:
             return asked
         planned = max(1, round(phase.share * self.steps))

@@ -51,7 +51,8 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
     metrics |= {"nll": lambda: nll(logits, labels), "ece": lambda: ece(logits, labels)}
     broken = int((~logits.isfinite()).any(1).sum())
     if broken:
-        return dict.fromkeys(metrics, Score(None, not_finite(broken, len(logits))))
+        reason = Score(None, not_finite(broken, len(logits)), diverged=broken == len(logits))
+        return dict.fromkeys(metrics, reason)
     return {name: measure() for name, measure in metrics.items()}
 
 

@@ -15,13 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.detection.coco_annotations import check_annotations, check_categories, check_images
+from tasks.detection.coco_annotations import (
+    check_annotations,
+    check_categories,
+    check_images,
+    leaves_folder,
+)
+from tasks.detection.coco_values import shown
 from tasks.errors import UserError, unknown_name
 from tasks.files.cache import Content
 from tasks.files.contents import contents, digest_of
 from tasks.files.decoding import has_orientation
 
 SPLITS = ("train", "val", "test")
+_BYTE_ORDER_MARK = "\ufeff"
 _FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
@@ -171,15 +178,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): name an annotation file in COCO format"
         ) from error
-    try:
-        content = json.loads(data)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path} is not JSON or is cut off ({error.msg} at line {error.lineno}, column "
-            f"{error.colno}): copy or write it again"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not JSON in UTF-8: name an annotation file") from error
+    content = _parsed(path, data)
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict):
         raise UserError(
@@ -192,6 +191,43 @@ def _read(path: Path) -> dict[str, Any]:
                 "name an instances file"
             )
     return content
+
+
+def _parsed(path: Path, data: bytes) -> Any:
+    """What the file holds, read as pycocotools reads it, but for repeated keys."""
+    if not data.strip():
+        raise UserError(f"{path} is empty: copy or write it again")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not JSON in UTF-8: name an annotation file") from error
+    if text.startswith(_BYTE_ORDER_MARK):
+        raise UserError(f"{path} begins with a byte order mark: save it in UTF-8 without one")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            which = f"the entry with id {shown(found['id'])}" if "id" in found else "an object"
+            raise UserError(f"{path}: {which} has the key '{twice}' twice: leave one")
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not JSON or is cut off ({error.msg} at line {error.lineno}, column "
+            f"{error.colno}): copy or write it again"
+        ) from error
+    except RecursionError as error:
+        raise UserError(
+            f"{path} is not in COCO format: its lists are nested too deeply; name an instances file"
+        ) from error
+    except ValueError as error:
+        raise UserError(
+            f"{path} has a number of thousands of digits: correct or remove it"
+        ) from error
 
 
 def _is_list_of_objects(value: Any) -> bool:
@@ -218,7 +254,10 @@ def _check_sizes(
 
 
 def _require_files(annotation_file: Path, folder: Path, names: list[str]) -> None:
-    """Refuse absent files; one listing a folder, as looking up every name is slow on a network."""
+    """Refuse absent files by one listing a folder, as looking up every name is slow on a network.
+
+    Links to nothing are listed, too: reading them refuses them.
+    """
     wanted: dict[str, set[str]] = {}
     for name in names:
         parent, _, base = name.rpartition("/")
@@ -253,7 +292,7 @@ def _image_folder(root: Path, split: str, annotation_file: Path) -> Path:
     candidates = [root / name for name in (f"{split}2017", split, f"images/{split}", "images", "")]
     name = _first_file_name(annotation_file)
     for folder in candidates:
-        if name is None or (folder / name).is_file():
+        if name is None or leaves_folder(name) or (folder / name).is_file():
             return folder
     raise UserError(
         f"{annotation_file} names the image {name}, which is neither in {split}2017/, {split}/, "
@@ -262,13 +301,19 @@ def _image_folder(root: Path, split: str, annotation_file: Path) -> Path:
 
 
 def _first_file_name(path: Path) -> str | None:
-    """The first file name in the annotations, found without parsing up to 450 MB of them."""
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    """The first file name in the annotations, found without parsing up to 450 MB of them.
+
+    None where there is none or it cannot be read: reading all of the file will say why.
+    """
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
             found = _FILE_NAME.search(data)
             return json.loads(found.group(1)) if found else None
+    except (OSError, ValueError):  # an empty file cannot be mapped
+        return None
 
 
 def _given(split: str, entry: Any) -> dict[str, Path]:

@@ -68,7 +68,8 @@ def average_precision(
         metric.process(batch, [sample.to_dict() for sample in whole])
     if broken:
         names = [KINDS[kind] + suffix + at for kind in kinds for suffix, at, _ in _statistics()]
-        return dict.fromkeys(names, Score(None, not_finite(broken, images)))
+        reason = Score(None, not_finite(broken, images), diverged=broken == images)
+        return dict.fromkeys(names, reason)
     with _precisions() as precisions:
         metric.evaluate(images)
     nothing = len(precisions) < len(kinds)  # CocoMetric gives up where nothing was detected

@@ -19,13 +19,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tasks.errors import UserError
 from tasks.files.listing import shown
 
-RULES = 1
+RULES = 2
 """Raised when the same file is decoded, or checked, in another way."""
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
 """Exif orientations by a quarter turn, which swap width and height."""
 _COLOURS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 _LEVELS = 256
+_LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP")
+_LOSSY_IN_TIFF = ("jpeg", "tiff_jpeg", "webp")
 
 
 def rgb(path: Path, data: bytes | None = None) -> Image.Image:
@@ -75,13 +77,24 @@ def labels_of_mask(path: Path, data: bytes) -> tuple[tuple[int, int], frozenset[
     """Width, height and the labels that occur in a mask of one channel of 8 bits, as stored.
 
     Raises:
-        UserError: the file cannot be read or has other channels, or an orientation.
+        UserError: the file cannot be read, has other channels or an orientation, or does not keep
+            labels as they are.
     """
     with _opened(path, data) as image:
-        if image.mode not in ("L", "P") or _bits(image, data) < 8:
+        if image.mode not in ("L", "P"):
             raise UserError(
                 f"{shown(path)} is a picture of mode {image.mode}: masks have one channel of "
                 "8 bits that holds train ids"
+            )
+        if image.format in _LOSSY or image.info.get("compression") in _LOSSY_IN_TIFF:
+            raise UserError(
+                f"{shown(path)} is a {image.format} file that is compressed with loss, which "
+                "changes labels: write masks as PNG"
+            )
+        if _changes_levels(image):
+            raise UserError(
+                f"{shown(path)} has grey values of less than 8 bits, or inverted ones, which are "
+                "changed when they are read: masks have one channel of 8 bits that holds train ids"
             )
         if _orientation(image) != 1:
             raise UserError(
@@ -92,11 +105,15 @@ def labels_of_mask(path: Path, data: bytes) -> tuple[tuple[int, int], frozenset[
         return image.size, frozenset(label for label, count in enumerate(counts) if count)
 
 
-def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits of a grey level as stored: Pillow stretches fewer to 8, which makes other labels."""
-    if image.mode == "L" and image.format == "PNG":
-        return data[24]  # the bit depth in IHDR, which comes first
-    return 8
+def _changes_levels(image: Image.Image) -> bool:
+    """Whether Pillow stretches or inverts grey levels, which makes other labels."""
+    for codec, _, _, args in image.tile:  # type: ignore[attr-defined]
+        form, *others = args if isinstance(args, tuple) else (args,)
+        if isinstance(form, str) and form.startswith("L;"):
+            return True
+        if codec.startswith("ppm") and others != [_LEVELS - 1]:
+            return True
+    return False
 
 
 def _in_rgb(image: Image.Image, path: Path) -> Image.Image:

@@ -44,7 +44,8 @@ def intersection_over_union(
         metric.results.clear()
     if broken or not areas[3].sum():
         nothing = "no pixel of the split is labelled: all are void"
-        reason = Score(None, not_finite(broken, images) if broken else nothing)
+        note = not_finite(broken, images) if broken else nothing
+        reason = Score(None, note, diverged=0 < broken == images)
         return dict.fromkeys(("miou", "aacc", "macc", *(f"iou@{name}" for name in classes)), reason)
     found = IoUMetric.total_area_to_metrics(*areas)
     return {

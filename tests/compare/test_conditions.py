@@ -161,6 +161,7 @@ def with_device(folder: Path, **facts: Any) -> Path:
         told = json.loads(file.read_text())
         told["device"].update(facts)
         file.write_text(json.dumps(told))
+        seal(file.parent)
     return folder
 
 

@@ -23,7 +23,7 @@ def f(a, b=1, *, c: int = 2):
     if a > LIMIT:
         raise ValueError(f"{a} is more than {LIMIT}")
     if a < -1:
-        raise StopHere("too low: " + str(a), a)
+        raise TooLowError("too low: " + str(a), a)
     print_option("--x", help="the x")
     return a + b * math.pi
 '''
@@ -123,3 +123,16 @@ def test_imports_are_found_wherever_they_are_but_for_type_checking(tmp_path) -> 
     assert found.bound["c"] == Import(0, "a.b")
     file.write_text("import other")
     assert read_source(file).imports == {Import(0, "other")}, "a changed file is read again"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("raise Chosen('relu')", "raise Chosen('gelu')"),
+        ("raise StopIteration('relu')", "raise StopIteration('gelu')"),
+        ("layer = dict(title='relu')", "layer = dict(title='gelu')"),
+    ],
+)
+def test_a_text_that_may_be_a_value_counts(before: str, after: str) -> None:
+    """An exception that is no error may carry a choice, and a mapping is data."""
+    assert digest(before) != digest(after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -222,6 +223,24 @@ def test_a_run_that_lost_its_digest_alone_is_not_believed(drive):
     (folder / "rows.csv").write_text((folder / "rows.csv").read_text().replace("70.0", "99.0"))
     _, rows, recorder, _ = drive({"a": {}})
     assert ("started", "a") in recorder.lines
+    assert rows == before
+
+
+@pytest.mark.parametrize("status", ["running", "finished"])
+def test_a_half_done_run_in_the_folder_of_another_is_not_resumed(drive, status):
+    """It would be finished from the checkpoint of the other, under this one's id."""
+    driver, before, _, _ = drive({"a": {}, "b": {}})
+    folder, other = driver._store.run_dir("a-0"), driver._store.run_dir("b-0")
+    (other / "digest.json").unlink()
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "status": status}))
+    shutil.rmtree(folder)
+    other.rename(folder)
+    _, rows, recorder, _ = drive({"a": {}, "b": {}})
+    (sentence,) = recorder.damage
+    assert "holds the run b-0" in sentence
+    assert "a-0.damaged-1" in sentence
+    assert len((folder / "calls.txt").read_text().splitlines()) == 1
     assert rows == before
 
 

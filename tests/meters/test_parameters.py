@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,13 @@ import torch
 import torchvision.models as zoo
 from torch import nn
 
-from benchmarks.meters.parameters import disk_size, parameters, weight_bytes
+from benchmarks.meters.parameters import (
+    disk_size,
+    multiplying_weights,
+    parameters,
+    weight_bytes,
+)
+from tasks.errors import UserError
 
 
 def test_resnet50_figure() -> None:
@@ -84,6 +91,63 @@ def test_views_of_other_types_share_bytes() -> None:
     model = holder(base, base.view(torch.int32)[:4].view(torch.float16))
     assert parameters(model).stored == 8
     assert weight_bytes(model) == (32, 32)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_bytes_seen_as_several_types_are_elements_of_the_widest(turned: bool) -> None:
+    numbers = torch.zeros(4, dtype=torch.complex64)
+    floats = torch.zeros(8)
+    for tensors, stored in (
+        ((numbers, torch.view_as_real(numbers)), 4),
+        ((numbers, numbers.conj(), numbers.imag), 4),
+        ((numbers.real, numbers.imag), 8),
+        ((numbers.conj().imag,), 4),
+        ((floats, floats.view(torch.bfloat16)), 8),
+        ((floats, floats.view(torch.complex64)), 4),
+    ):
+        model = holder(*(reversed(tensors) if turned else tensors))
+        assert parameters(model).stored == stored
+        assert weight_bytes(model).stored == (32 if stored * len(tensors) > 4 else 16)
+
+
+def test_storages_that_overlap_share_their_elements() -> None:
+    """Every ``from_numpy`` has a storage of its own, around the same memory."""
+    array = np.zeros(10, np.float32)
+    for parts, stored in (
+        ((array, array), 10),
+        ((array[2:], array[:5]), 10),
+        ((array[:3], array[6:]), 7),
+        ((array[::2], array), 10),
+        ((array[::2], array[4:6]), 6),
+        ((array.reshape(2, 5).T, array[3:4]), 10),
+    ):
+        model = holder(*map(torch.from_numpy, parts))
+        assert parameters(model).stored == stored
+        assert weight_bytes(model).stored == 4 * stored
+    apart = holder(torch.zeros(3), torch.zeros(3), torch.zeros(3, device="meta"))
+    assert parameters(apart).stored == 9
+
+
+def test_a_sparse_parameter_stores_its_values() -> None:
+    eye = torch.eye(4)
+    for sparse, indices in ((eye.to_sparse(), 2 * 4), (eye.to_sparse_csr(), 5 + 4)):
+        assert parameters(holder(sparse)).stored == 4
+        assert weight_bytes(holder(sparse)).stored == 4 * 4 + 8 * indices
+
+
+def test_a_weight_that_hides_its_memory_is_refused() -> None:
+    with pytest.raises(UserError, match=r"_mkldnn hides its memory"):
+        parameters(holder(torch.zeros(4, 4).to_mkldnn()))
+
+
+@pytest.mark.parametrize("measure", [parameters, weight_bytes, disk_size, multiplying_weights])
+def test_parameters_without_a_shape_are_named(measure: Callable[[nn.Module], object]) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.LazyLinear(2))
+    with pytest.raises(UserError, match=r"'1.weight' of a lazy module has no shape yet: run the"):
+        measure(model)
+    model(torch.zeros(1, 3))
+    assert parameters(model).stored == 3 * 4 + 4 + 4 * 2 + 2
+    measure(model)
 
 
 def test_weights_in_buffers_and_packed_ones_have_bytes() -> None:
@@ -161,6 +225,9 @@ def test_a_parameter_around_other_tensors_has_the_bytes_of_those() -> None:
     model = nn.Module()
     inner = Int8(torch.zeros(4, 16, dtype=torch.int8), torch.zeros(4))
     model.weight = nn.Parameter(inner, requires_grad=False)
+    assert parameters(model).stored == 64
+    assert weight_bytes(model) == (64 + 16, 64 + 16)
+    model.tied = nn.Parameter(Int8(inner.q, inner.scale), requires_grad=False)
     assert parameters(model).stored == 64
     assert weight_bytes(model) == (64 + 16, 64 + 16)
 

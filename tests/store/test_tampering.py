@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report.made_results import Made, edit_json, make, make_old
@@ -225,6 +226,12 @@ def test_an_index_and_a_plan_that_are_not_those_of_the_runs_are_named(
     assert not (results.parent / "out").exists()
 
 
+@pytest.mark.parametrize("verb", RUN_VERBS)
+def test_a_run_in_the_folder_of_another_is_not_taken_for_that(depthbench, results, whole, verb):
+    swap_runs(results, results / "runs" / RUN)
+    refused(depthbench(*words(verb, results, whole)), f"holds the run {RUN.replace('s1', 's0')}")
+
+
 def test_an_untouched_folder_is_taken_by_every_verb(
     results: Path, whole: Path, depthbench: Callable[..., tuple[object, str, str]]
 ) -> None:
@@ -243,11 +250,15 @@ def test_a_failed_run_is_covered_as_well(
     run = results / "runs" / "digits-resnet20-broken-s0"
     replace("rows.csv", "out of memory", "bad luck")(results, run)
     refused(depthbench(*words("table", results, whole)), str(run / "rows.csv"))
+    replace("rows.csv", "bad luck", "out of memory")(results, run)
+    (run / "curve.csv").write_text("phase,epoch,step\n")
+    refused(depthbench(*words("table", results, whole)), "so it was added")
 
 
 ODD_JSON = {
     "{}": "'status' is missing",
     DEEP: "nested too deeply",
+    '{"status": "finished", "recipe": ' + DEEP[:1000] + "1" + "}" * 201: "nested too deeply",
     '{"status": "finished", "spec": null}': "'spec' is null, not a mapping",
     '{"status": "finished", "spec": {"seed": "0"}}': "'spec.seed' is text, not a number",
     '{"status": "finished", "spec": {"seed": true}}': "'spec.seed' is true or false",
@@ -295,6 +306,7 @@ def test_an_older_folder_is_read_marked_and_not_published(
         assert mark in (results / "report" / name).read_text()
     code, _, errors = depthbench(*words("gate --write", results, whole))
     assert (code, errors) == (0, f"note: {results}: {mark}\n")
+    assert f"note: {results}: {mark}" in depthbench("gate", whole, "--against", results)[2]
     assert mark in depthbench("explain", results / "runs" / RUN)[1]
     refused(
         depthbench(*words("publish", results, whole)),
@@ -323,11 +335,16 @@ def test_rows_alone_are_shown_and_never_taken_over(
     assert not (results.parent / "out").exists()
 
 
+def made_by_other_code(manifest: dict[str, Any]) -> None:
+    manifest["spec"].update(method="end_to_end", task="classification")
+    manifest["fingerprint"] = {"code": {"tasks": "0"}}
+
+
 def test_a_run_whose_code_has_changed_is_marked(
     results: Path, whole: Path, depthbench: Callable[..., tuple[object, str, str]]
 ) -> None:
     for run in results.glob("runs/*-s1"):
-        edit_json(run / "manifest.json", lambda m: m.update(fingerprint={"code": {"tasks": "0"}}))
+        edit_json(run / "manifest.json", made_by_other_code)
         seal(run)
     mark = "stale (3 of 6 runs): the code that decides their numbers has changed since"
     assert mark in depthbench("table", results)[1].splitlines()[0]

@@ -28,6 +28,9 @@ def flagged(train: Contention) -> set[str]:
     windows = {"train": {"train": asdict(train), "evaluate": asdict(QUIET)}}
     meters.clock.load_state_dict(clock)
     meters.machine.load_state_dict({"windows": windows})
+    meters.steps.add("train", 4, None)
+    for _ in range(9):
+        meters.steps.add("train", 4, 1.0)
     state = PhaseState(phase="train")
     state.finished = [PhaseResult("train", 10)]
     state.curve = [{"phase": "train", "epoch": 1, "top1": 95.0, "seconds": 9.0}]
@@ -46,4 +49,5 @@ def flagged(train: Contention) -> set[str]:
 @pytest.mark.parametrize(("train", "whole"), [(BUSY, {"total_time"}), (QUIET, set())])
 def test_the_flag_is_kept_in_what_follows_from_a_flagged_time(train, whole) -> None:
     derived = {"train_time", "data_time", "epoch_time", "spent_seconds", "time_to_target"}
+    derived |= {"charged_time"}
     assert flagged(train) == (derived | whole if whole else set())

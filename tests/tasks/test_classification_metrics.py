@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.base import Score
+from tasks.base import Score, as_score
 from tasks.classification.metrics import classification_metrics, ece, mean_metrics, nll, top_k
+from tasks.errors import UserError
 
 
 def numpy_ece(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
@@ -76,6 +77,9 @@ def test_outputs_that_are_no_numbers_have_no_quality(value: float) -> None:
     found = classification_metrics(logits, labels)
     reason = "the outputs for 2 of 8 images are NaN or infinite"
     assert found == dict.fromkeys(("top1", "top5", "nll", "ece"), Score(None, reason))
+    assert not any(score.diverged for score in found.values())
+    every = classification_metrics(torch.full((8, 7), value), labels)
+    assert all(score.diverged for score in every.values())
 
 
 def test_a_mean_over_corruptions_has_no_value_where_one_of_them_has_none() -> None:
@@ -84,3 +88,22 @@ def test_a_mean_over_corruptions_has_no_value_where_one_of_them_has_none() -> No
         "top1": 75.0,
         "nll": Score(None, "1 of 2 evaluations have no value: no number"),
     }
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), torch.tensor(float("nan"))])
+def test_a_value_that_is_no_number_is_none(value):
+    """Else a NaN is the best epoch, as no later value is above it."""
+    assert as_score(value) == Score(None, f"measured as {float(value)}")
+
+
+@pytest.mark.parametrize("value", [0.5, torch.tensor(0.5), np.float32(0.5), Score(0.5)])
+def test_a_score_is_a_plain_float(value):
+    """What goes to the parent process and into curves must not be a tensor."""
+    assert type(as_score(value).value) is float
+    assert as_score(value) == Score(0.5)
+
+
+@pytest.mark.parametrize("value", ["0.5", [0.5, 0.6], torch.zeros(2)])
+def test_a_score_of_something_else_is_refused(value):
+    with pytest.raises(UserError, match="as the value of a metric: give a number"):
+        as_score(value)

@@ -51,6 +51,7 @@ def learnt(seed: int = 0, epochs: int = 12) -> dict[str, Any]:
 
 def test_a_small_network_learns_the_digits(one_thread: None) -> None:
     metrics = learnt()
+    # 6 seeds each, AVX-512 and AVX2: top-1 98.5 ± 0.2 (min. 98.1), nll 0.05 ± 0.01, ece 1.0 ± 0.3.
     assert metrics["top1"] >= 97
     assert metrics["top5"] >= metrics["top1"]
     assert 0 < metrics["nll"] < 0.2

@@ -193,7 +193,7 @@ def without(part: str, key: str) -> Callable[[Content], None]:
         (without("annotations", "bbox"), "annotation 1 has the bbox None: write"),
         (lambda c: c["categories"][1].update(id=1), "two categories with id 1"),
         (lambda c: c["categories"][1].update(name="cat"), "two categories 'cat'"),
-        (lambda c: c["categories"][1].update(id="7"), r"categories\[1\] has the id 7: write a"),
+        (lambda c: c["categories"][1].update(id="7"), r"categories\[1\] has the id '7': write a"),
         (annotation(image_id=9), "annotation 4 belongs to image 9, which images does not list"),
         (annotation(image_id=[1]), r"annotation 4 belongs to image \[1\]"),
         (annotation(category_id=2), "annotation 4 is of category 2, which categories does not"),
@@ -206,6 +206,37 @@ def without(part: str, key: str) -> Callable[[Content], None]:
         (annotation(bbox=[9, 9, -3, 2]), "annotation 4 .* of negative size, as have 1 of 6"),
         (annotation(bbox=[-3, 0, 9, 9]), "annotation 4 .* leaves its image of 40x30 pixels"),
         (annotation(bbox=[30, 20, 40, 30]), "annotation 4 .* as do 1 of 6: write"),
+        (annotation(bbox=[True, 2, 3, 4]), "annotation 4 has the bbox .*: write finite numbers"),
+        (annotation(bbox=[1, 2, 3, 10**400]), "annotation 4 has the bbox .*: write finite"),
+        (annotation(bbox={"x": 1}), "annotation 4 has the bbox .*: write .x, y, width, height"),
+        (annotation(area="100"), "annotation 4 has the area '100': write finite numbers"),
+        (annotation(area=True), "annotation 4 has the area True: write finite numbers"),
+        (annotation(area=[100.0]), r"annotation 4 has the area \[100.0\]: write finite numbers"),
+        (annotation(area=float("nan")), "annotation 4 has the area nan: write finite numbers"),
+        (annotation(area=-5.0), "annotation 4 has the area -5.0 .* as have 1 of 6"),
+        (annotation(area=0), "annotation 4 has the area 0 and .*: write the mask's pixels, or"),
+        (annotation(iscrowd=True), "annotation 4 has the iscrowd True: write 0 or 1"),
+        (annotation(iscrowd="0"), "annotation 4 has the iscrowd '0': write 0 or 1"),
+        (annotation(iscrowd=2), "annotation 4 has the iscrowd 2: write 0 or 1"),
+        (annotation(iscrowd=None), "annotation 4 has the iscrowd None: write 0 or 1"),
+        (annotation(iscrowd=0.0), "annotation 4 has the iscrowd 0.0: write 0 or 1"),
+        (annotation(ignore="0"), "annotation 4 has the ignore '0': write 0 or 1"),
+        (annotation(id="4"), r"annotations\[3\] has the id '4': write a whole number"),
+        (annotation(id=10**30), r"annotations\[3\] has the id 1000.*: write a whole number"),
+        (annotation(category_id="7"), "annotation 4 is of category '7', which categories"),
+        (annotation(category_id=True), "annotation 4 is of category True, which categories"),
+        (annotation(image_id="1"), "annotation 4 belongs to image '1', which images does not"),
+        (lambda c: c["images"][2].update(id="2"), r"images\[2\] has the id '2': write a whole"),
+        (without("images", "width"), "image 0 needs a width and a height: add its width"),
+        (lambda c: c["images"][2].update(height=30.0), "image 2 needs .* its height of 30.0"),
+        (lambda c: c["images"][2].update(height="30"), "image 2 needs .* its height of '30'"),
+        (lambda c: c["images"][2].update(width=True), "image 2 needs .* its width of True"),
+        (lambda c: c["images"][2].update(width=-40), "image 2 needs .* its width of -40"),
+        (lambda c: c["images"][2].update(width=10**25), "image 2 needs .* its width of 1000"),
+        (lambda c: c["images"][2].update(file_name="/x/002.png"), "image 2 .* leaves the folder"),
+        (lambda c: c["images"][2].update(file_name="../i/002.png"), "image 2 .* without '..'"),
+        (lambda c: c["images"][2].update(file_name="./000.png"), "lists 000.png twice"),
+        (lambda c: c["images"][2].update(file_name=["2.png"]), "image 2 has no file_name"),
         (lambda c: c["images"][1].update(file_name="x.png"), "lacks x.png, which .* and 1 of 3"),
         (lambda c: c["images"][1].update(width=400), "001.png has 40x30 pixels, but .*400x30"),
     ],
@@ -222,6 +253,10 @@ def test_boxes_as_coco_has_them_pass(split: Callable[..., Any]) -> None:
     assert split(annotation(bbox=[-1.5, 20.0, 43.2, 11.9])).boxes == 6
     assert split(annotation(bbox=[10, 10, 0, 5])).boxes == 5
     assert split(annotation(iscrowd=1)).boxes == 5
+    assert split(annotation(ignore=True)).boxes == 5
+    line = [[10, 10, 20, 10, 15, 10]]
+    assert split(annotation(bbox=[10, 10, 10, 0], area=0.0, segmentation=line)).boxes == 5
+    assert split(annotation(area=0.0, segmentation=line)).boxes == 5
 
 
 def test_a_split_without_boxes_to_learn_is_refused(split: Callable[..., Any]) -> None:
@@ -251,6 +286,18 @@ def test_masks_are_asked_for_where_they_are_needed(split: Callable[..., Any]) ->
         split(masks=True)
 
 
+def test_masks_are_checked_for_detectors_that_learn_them(split: Callable[..., Any]) -> None:
+    def one_short(c: Content) -> None:
+        for each in c["annotations"]:
+            each["segmentation"] = [[0, 0, 10, 0, 10, 10]]
+        c["annotations"][3]["segmentation"] = {"size": [30, 40], "counts": [600]}  # a dog's
+
+    with pytest.raises(UserError, match=r"annotation 4 has a mask whose counts sum to 600 pixels"):
+        split(one_short, masks=True)
+    assert split(one_short, masks=True, classes=["cat"]).has_masks
+    assert split(one_short).boxes == 6
+
+
 def test_files_that_are_not_json_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "instances.json"
     with pytest.raises(UserError, match=r"cannot be read"):
@@ -266,6 +313,57 @@ def test_files_that_are_not_json_are_refused(tmp_path: Path) -> None:
         check_split(path, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "instances.json is empty: copy or write it again"),
+        (" \n", "instances.json is empty"),
+        ("\ufeff{}", "begins with a byte order mark"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"images": ' + "1" * 5000 + "}", "a number of thousands of digits"),
+        ('{"images": [], "images": []}', "an object has the key 'images' twice: leave one"),
+        ('{"images": [{"id": 3, "width": 4, "width": 5}]}', "with id 3 has the key 'width' twice"),
+        ("null", "is not in COCO format: it must be an object"),
+    ],
+)
+def test_files_that_mmdet_would_read_otherwise_are_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "instances.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message) as caught:
+        check_split(path, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
+    """Python's json would read it, and pycocotools would not."""
+    path = tmp_path / "instances.json"
+    path.write_bytes(json.dumps(content()).encode("utf-16"))
+    with pytest.raises(UserError, match="is not JSON in UTF-8"):
+        check_split(path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/data/000.png", "../000.png"])
+def test_a_path_of_another_machine_is_named_where_the_layout_is_found(
+    tmp_path: Path, name: str
+) -> None:
+    for part in ("train", "val"):
+        path = write(tmp_path, part, content(), "images")
+        path.write_text(path.read_text().replace('"000.png"', f'"{name}"'))
+    with pytest.raises(UserError, match=r"image 0 has the file_name .* leaves the folder"):
+        check_coco(tmp_path)
+
+
+def test_a_broken_link_is_named(split: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "images" / "001.png").unlink()
+    (tmp_path / "images" / "001.png").symlink_to("nowhere.png")
+    with pytest.raises(UserError, match=r"001.png is a link to nothing"):
+        split()
+
+
 def test_a_damaged_picture_is_named(split: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "images" / "002.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"002.png cannot be read as a picture"):
@@ -279,6 +377,9 @@ def test_a_picture_turned_by_its_camera_passes(split: Callable[..., Any], tmp_pa
     assert split().images == 3
     Image.new("RGB", (30, 40)).save(tmp_path / "images" / "001.png")
     with pytest.raises(UserError, match=r"has 30x40 pixels"):
+        split()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images" / "001.png", exif=exif)
+    with pytest.raises(UserError, match=r"has 30x40 pixels"):  # mmdet turns it and not its boxes
         split()
 
 

@@ -13,13 +13,13 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from shared_data import shared_data
 
 from tasks.base import Score, as_score
 from tasks.detection.metrics import average_precision
 from tasks.detection.task import DetectionTask
 
 CPU = torch.device("cpu")
+NAN = float("nan")
 IMAGES, CLASSES, DETECTIONS = 3, 2, 300
 
 
@@ -153,25 +153,38 @@ def test_a_box_that_is_no_number_finds_nothing(truth: Path, boxes: Any, scores: 
     assert found.keys() == measured(truth, guesses(truth)).keys()
 
 
-def test_a_detector_of_nan_weights_has_no_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its scores are above no threshold, which must not read as nothing detected."""
-    root = shared_data("bccd")
-    entry = {"annotations": "annotations/instances_test.json", "images": "images"}
+@pytest.mark.parametrize(
+    ("arch", "layer", "value"),
+    [
+        ("faster_rcnn_tiny", "backbone.conv1", NAN),
+        ("faster_rcnn_tiny", "neck.fpn_convs.0.conv", NAN),
+        ("faster_rcnn_tiny", "rpn_head.rpn_cls", NAN),
+        ("faster_rcnn_tiny", "rpn_head.rpn_reg", NAN),
+        ("faster_rcnn_tiny", "roi_head.bbox_head.fc_cls", NAN),
+        ("faster_rcnn_tiny", "roi_head.bbox_head.fc_reg", NAN),
+        ("mask_rcnn_tiny", "roi_head.mask_head.conv_logits", NAN),
+        ("retinanet_tiny", "bbox_head.retina_cls", NAN),
+        ("retinanet_tiny", "bbox_head.retina_reg", NAN),
+        ("retinanet_tiny", "bbox_head.retina_reg", float("inf")),
+    ],
+)
+def test_a_detector_has_no_precision_where_one_layer_diverged(
+    arch: str, layer: str, value: float
+) -> None:
+    """NaN scores are above no threshold, which must not read as nothing detected."""
     task = DetectionTask(
-        dataset={"name": "bccd", "path": str(root), "splits": {"train": entry, "val": entry}},
-        arch="faster_rcnn_tiny",
+        dataset={"name": "digit_scenes", "train": 4, "val": 2, "test": 2, "size": 64},
+        arch=arch,
         pretrained="random",
         image_size=[64, 64],
-        eval_batch_size=4,
     )
     model = task.build_model()
     with torch.no_grad():
-        model.backbone.conv1.weight.fill_(float("nan"))
-    batches = [batch for batch, _ in zip(task.eval_batches("val", CPU), range(2), strict=False)]
-    monkeypatch.setattr(task, "eval_batches", lambda split, device: iter(batches))
+        model.get_submodule(layer).weight[0] = value
     hooks = [len(m._forward_hooks) for m in model.modules()]
     found = task.evaluate(model, "val", CPU)
-    reason = "the outputs for 8 of 8 images are NaN or infinite"
+    reason = "the outputs for 2 of 2 images are NaN or infinite"
     assert set(found.values()) == {Score(None, reason)}
-    assert "box_ap" in found
+    assert all(as_score(score).diverged for score in found.values())
+    assert ("mask_ap" in found) is (arch == "mask_rcnn_tiny")
     assert hooks == [len(m._forward_hooks) for m in model.modules()]

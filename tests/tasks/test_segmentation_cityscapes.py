@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -124,6 +126,90 @@ def test_masks_that_cannot_be_labels_are_named(
     with pytest.raises(UserError, match=message) as caught:
         check_cityscapes(root)
     assert "\n" not in str(caught.value)
+
+
+def grey_of(bits: int, width: int, height: int) -> bytes:
+    """A grey PNG whose pixels are all 1."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    row = int("".join(f"{1:0{bits}b}" for _ in range(width)), 2).to_bytes(width * bits // 8, "big")
+    pixels = compress((b"\0" + row) * height)
+    begin = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return begin + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_grey_of_few_bits_is_scaled_by_readers_and_refused(make: Make, bits: int) -> None:
+    root = make()
+    mask_of(root).write_bytes(grey_of(bits, 16, 12))
+    if bits == 8:
+        assert check_cityscapes(root)["train"].labels == {0, 1, 3}
+        return
+    with pytest.raises(UserError, match=r"ulm_1.* less than 8 bits"):
+        check_cityscapes(root)
+
+
+def test_masks_that_were_compressed_with_loss_are_refused(make: Make) -> None:
+    root = make(images=".png", masks="_labels.jpg")
+    with pytest.raises(UserError, match=r"_labels.jpg is a JPEG file"):
+        check_cityscapes(root, image_suffix=".png", mask_suffix="_labels.jpg")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compression": "jpeg"}, "TIFF file that is compressed with loss"),
+        ({"tiffinfo": {262: 0}}, "or inverted ones"),
+        ({"compression": "tiff_lzw"}, None),
+    ],
+)
+def test_tiff_masks_keep_their_labels_or_are_refused(
+    make: Make, options: dict[str, Any], message: str | None
+) -> None:
+    root = make()
+    mask = Image.fromarray(np.full((12, 16), 7, np.uint8))
+    mask.save(mask_of(root), format="TIFF", **options)
+    if message is None:
+        assert check_cityscapes(root)["train"].labels == {0, 3, 7}
+        return
+    with pytest.raises(UserError, match=rf"ulm_1.* {message}"):
+        check_cityscapes(root)
+
+
+@pytest.mark.parametrize("kind", ["P2", "P5"])
+@pytest.mark.parametrize("largest", [18, 255])
+def test_grey_maps_of_another_maximum_are_scaled_by_readers_and_refused(
+    make: Make, kind: str, largest: int
+) -> None:
+    root = make()
+    pixels = b"7 " * 192 if kind == "P2" else bytes([7]) * 192
+    mask_of(root).write_bytes(f"{kind} 16 12 {largest}\n".encode() + pixels)
+    if largest == 255:
+        assert check_cityscapes(root)["train"].labels == {0, 3, 7}
+        return
+    with pytest.raises(UserError, match=r"ulm_1.* less than 8 bits"):
+        check_cityscapes(root)
+
+
+@pytest.mark.parametrize("size", [(12, 16), (16, 12)])
+def test_a_mask_has_the_size_of_its_picture_as_it_is_seen(
+    make: Make, size: tuple[int, int]
+) -> None:
+    """Pictures are turned as the camera noted when they are loaded, masks are not."""
+    root = make()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = root / "leftImg8bit/train/ulm/ulm_1_leftImg8bit.png"
+    Image.new("RGB", (16, 12)).save(picture, exif=exif)
+    save(mask_of(root), np.zeros(size[::-1], np.uint8))
+    if size == (12, 16):
+        assert check_cityscapes(root)["train"].images == 3
+    else:
+        with pytest.raises(UserError, match=r"ulm_1.* has 16x12 pixels and its picture 12x16"):
+            check_cityscapes(root)
 
 
 def test_damaged_masks_are_named(make: Make) -> None:

@@ -225,6 +225,9 @@ def test_scores_that_are_no_numbers_have_no_quality() -> None:
     found = metrics.intersection_over_union("ab", outputs)
     reason = Score(None, "the outputs for 2 of 3 images are NaN or infinite")
     assert found == dict.fromkeys(("miou", "aacc", "macc", "iou@a", "iou@b"), reason)
+    assert not any(as_score(score).diverged for score in found.values())
+    every = metrics.intersection_over_union("ab", outputs[1:])
+    assert all(as_score(score).diverged for score in every.values())
 
 
 def test_every_pixel_counts_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ class Digits:
     [(Digits.by_setup, "asked its task for 'eval_batches'"), (Digits.by_building, "test split")],
 )
 def test_a_method_cannot_train_on_the_test_split_in_setup(read, sentence, tmp_path):
-    kind = type("Cheat", (Plain,), {"setup": read})
+    kind = type("Cheat", (Plain,), {"setup": read, "__module__": __name__})
     with pytest.raises(UserError, match=sentence):
         rows_of(tmp_path, kind, {"steps": 4})
 
@@ -152,8 +152,9 @@ def test_nor_anywhere_else(place, tmp_path):
     def read(self: Any, *args: Any) -> Any:
         next(task.eval_batches(split="test", device=CPU))
 
+    kind = type("Cheat", (Plain,), {place: read, "__module__": __name__})
     with pytest.raises(UserError, match="test split of digits was read by the method"):
-        rows_of(tmp_path, type("Cheat", (Plain,), {place: read}), {"steps": 4})
+        rows_of(tmp_path, kind, {"steps": 4})
 
 
 def test_validation_stays_open_and_the_seal_is_lifted_again():
@@ -208,6 +209,26 @@ def test_an_analysis_that_crashes_costs_its_own_metrics_alone(tmp_path):
     assert ",test,top1," in text
 
 
+@pytest.mark.parametrize("given", ["text", None, {"gates": "many"}, {"gates": None}])
+def test_an_analysis_that_gives_no_numbers_costs_its_own_metrics_alone(given, tmp_path):
+    class Odd(Plain):
+        metrics = {"gates": "%"}  # noqa: RUF012
+
+        def analyse(self, variant, model, batches):
+            return given
+
+    rows_of(tmp_path, Odd, {"steps": 4})
+    text = (tmp_path / "run" / "rows.csv").read_text()
+    assert "gates,,%,unavailable,analyse " in text
+    assert ",test,top1," in text
+
+
+def test_a_method_that_forgets_to_return_the_model_is_told_so(tmp_path):
+    kind = type("Forgets", (Plain,), {"prepare": lambda self, m: None, "__module__": __name__})
+    with pytest.raises(UserError, match="prepare of the method tried returned None"):
+        rows_of(tmp_path, kind, {"steps": 4})
+
+
 def test_a_meter_that_raises_costs_its_own_rows_alone(tmp_path, monkeypatch):
     def broken(*args: Any) -> Any:
         raise RuntimeError("the meter is broken")
@@ -217,6 +238,17 @@ def test_a_meter_that_raises_costs_its_own_rows_alone(tmp_path, monkeypatch):
     text = (tmp_path / "run" / "rows.csv").read_text()
     assert "params,,count,unavailable,RuntimeError: the meter is broken" in text
     assert ",test,top1," in text
+
+
+def test_a_run_whose_weights_are_finite_and_outputs_are_not_has_failed(tmp_path):
+    class Diverging(Plain):
+        def phases(self, model):
+            yield Phase()
+            for parameter in model.parameters():
+                parameter.data.fill_(1e38)
+
+    with pytest.raises(UserError, match=r"training diverged: the outputs for (\d+) of \1 images"):
+        rows_of(tmp_path, Diverging, {"steps": 4})
 
 
 def test_a_run_whose_weights_are_no_numbers_has_failed(tmp_path):
@@ -230,3 +262,26 @@ def test_a_run_whose_weights_are_no_numbers_has_failed(tmp_path):
 
     with pytest.raises(UserError, match="training diverged: 'backbone"):
         rows_of(tmp_path, Diverging, {"steps": 4})
+
+
+@pytest.mark.parametrize("networks", [{}, {"": None}, None])
+def test_a_method_that_deploys_nothing_has_failed(tmp_path, networks):
+    """Else the run is finished, and its quality is in no row."""
+
+    class Nothing(Plain):
+        def variants(self, model):
+            return networks
+
+    with pytest.raises(UserError, match=r"variants of the method tried gave .*at least one"):
+        rows_of(tmp_path, Nothing, {"steps": 2})
+
+
+@pytest.mark.parametrize("wrong", [{"share": -0.5}, {"share": 1.5}, {"share": float("nan")}])
+def test_a_share_is_a_fraction(wrong):
+    with pytest.raises(UserError, match=f"has a share of {wrong['share']}"):
+        Phase("first", **wrong)
+
+
+def test_epochs_are_not_negative():
+    with pytest.raises(UserError, match="asks for -1 epochs"):
+        Phase("first", epochs=-1)

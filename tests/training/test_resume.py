@@ -131,3 +131,49 @@ def test_phases_are_replayed_on_resume(tmp_path, phased, stop_at):
     assert resumed_curve == curve
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert [result.steps for result in second.results] == [20, 20, 20]
+
+
+class OwnOptimizers(Method):
+    """Steps with optimizers of its own: of all weights, then of the later ones, now and then both.
+
+    Args:
+        stop_at: the step before which it is interrupted.
+    """
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
+        self.step = itertools.count(1)
+
+    def prepare(self, model):
+        return model
+
+    def phases(self, model):
+        weights = list(model.parameters())
+        self.optimizers = [(torch.optim.SGD(weights, lr=0.01), 1)]
+        yield Phase("all", share=0.5)
+        some = [torch.optim.SGD(part, lr=0.01) for part in (weights[-1:], weights[-2:-1])]
+        self.optimizers = list(zip(some, (3, 1), strict=True))
+        yield Phase("later")
+
+    def train_step(self, model, data, optim_wrapper):
+        number = next(self.step)
+        if number == self.stop_at:
+            raise Interrupted
+        loss, logged = model.parse_losses(model(**model.data_preprocessor(data, True), mode="loss"))
+        loss.backward()
+        for optimizer, every in self.optimizers:
+            if number % every == 0:
+                optimizer.step()
+        return logged
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize("stop_at", [3, 6, 8, 11])
+def test_updates_of_a_methods_own_optimizers_add_up_over_a_kill(tmp_path, stop_at):
+    """In the resumed process they step for the first time in another order."""
+    with pytest.raises(Interrupted):
+        session(tmp_path, OwnOptimizers(stop_at), steps=12).run()
+    again = OwnOptimizers()
+    again.step = itertools.count(stop_at)
+    finished = session(tmp_path, again, steps=12).run().finished
+    assert [(phase.name, phase.updates) for phase in finished] == [("all", 6), ("later", 6)]

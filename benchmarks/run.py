@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     folder = Path(run_folder)
     folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    built = build_run(RunSpec.from_dict(planned["spec"]))
+    with warnings_as_notes(report):
+        built = build_run(RunSpec.from_dict(planned["spec"]))
     require_planned_code(built, planned)
     segments = Segments((read_manifest(folder) or {}).get("segments", []))
     manifest: dict[str, Any] = {
@@ -153,3 +155,19 @@ def curve_csv(curve: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(curve)
     return text.getvalue()
+
+
+@contextmanager
+def warnings_as_notes(report: Report) -> Iterator[None]:
+    """Report what is logged as a warning inside, such as what a task finds odd in its data."""
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            report({"event": "note", "text": record.getMessage()})
+
+    handler = Notes(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from torchvision.transforms import v2
 from tasks.classification.memory import Normalise
 from tasks.classification.splits import Stats
 from tasks.errors import UserError
+from tasks.files.contents import digest_of
+from tasks.files.decoding import rgb
 
 _RESIZE_RATIO = 256 / 224
 
@@ -45,18 +46,22 @@ class FolderSplit:
     paths: np.ndarray
     """(N,) str, relative to ``root``."""
     labels: np.ndarray
+    sha256: np.ndarray
+    """(N,) str, of each file's content."""
 
     def take(self, indices: np.ndarray) -> FolderSplit:
         """The pictures at ``indices``, in that order."""
-        return FolderSplit(self.root, self.paths[indices], self.labels[indices])
+        chosen = (values[indices] for values in (self.paths, self.labels, self.sha256))
+        return FolderSplit(self.root, *chosen)
 
     def digest(self) -> str:
-        """The sha256 of paths, file sizes and labels; reading every picture would take minutes."""
-        digest = hashlib.sha256()
-        for path, label in zip(self.paths, self.labels, strict=True):
-            size = (self.root / path).stat().st_size
-            digest.update(f"{path}\t{size}\t{label}\n".encode())
-        return digest.hexdigest()
+        """The sha256 of paths, contents and labels."""
+        columns = (self.paths.tolist(), self.sha256.tolist(), self.labels.tolist())
+        return digest_of(list(zip(*columns, strict=True)))
+
+    def checksums(self) -> dict[str, str]:
+        """The sha256 of every picture by its path."""
+        return dict(zip(self.paths.tolist(), self.sha256.tolist(), strict=True))
 
     def picture(self, index: int) -> Image.Image:
         """The picture at ``index`` in RGB.
@@ -64,12 +69,7 @@ class FolderSplit:
         Raises:
             UserError: the file is damaged.
         """
-        path = self.root / self.paths[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except (OSError, SyntaxError) as error:
-            raise UserError(f"{path} cannot be read as a picture: replace or delete it") from error
+        return rgb(self.root / self.paths[index])
 
 
 class FolderBatches:

@@ -17,13 +17,21 @@ class ArraySplit:
 
     images: np.ndarray
     labels: np.ndarray
+    origin: str = ""
+    """A checksum of the files that all this is read from, where that is known."""
 
     def take(self, indices: np.ndarray) -> ArraySplit:
         """The images at ``indices``, in that order."""
-        return ArraySplit(self.images[indices], self.labels[indices])
+        origin = ""
+        if self.origin:
+            chosen = np.ascontiguousarray(indices, np.int64).tobytes()
+            origin = hashlib.sha256(self.origin.encode() + chosen).hexdigest()
+        return ArraySplit(self.images[indices], self.labels[indices], origin)
 
     def digest(self) -> str:
-        """The sha256 of shape, pixels and labels."""
+        """The sha256 of shape, pixels and labels, or the checksum that they are known by."""
+        if self.origin:
+            return self.origin
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images))
         digest.update(np.ascontiguousarray(self.labels))

@@ -17,6 +17,7 @@ from tasks.base import TASKS, BatchSource, Drawing, Score, Task, data_folder
 from tasks.classification.classifier import Classifier
 from tasks.classification.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from tasks.classification.evaluation import predict
+from tasks.classification.folder import FolderSplit
 from tasks.classification.metrics import classification_metrics, mean_metrics
 from tasks.classification.models.zoo import build_backbone
 from tasks.classification.pictures import sheet
@@ -24,6 +25,7 @@ from tasks.classification.recipes import default_recipe
 from tasks.classification.registry import DATASETS
 from tasks.classification.splits import ArraySplit
 from tasks.errors import UserError, unknown_name
+from tasks.files.contents import tell_shared
 from tasks.options import label, named
 from tasks.pictures import save, spread
 from tasks.registry import build
@@ -122,6 +124,9 @@ class ClassificationTask(Task):
                 network that does not take images of this size.
         """
         _ = self._splits, self._augment
+        if isinstance(self._splits.test, FolderSplit):
+            splits = {name: split.checksums() for name, split in self._splits._asdict().items()}
+            tell_shared(self.dataset, splits)
         if self._corruptions and not isinstance(self._splits.test, ArraySplit):
             raise UserError(f"corruptions work on images in memory, which {self.dataset} is not")
         with torch.device("meta"):

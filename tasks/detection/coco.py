@@ -6,7 +6,6 @@ before training. Format: Lin et al. 2014, arXiv 1405.0312, and cocodataset.org/#
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -24,7 +23,9 @@ from tasks.detection.coco_annotations import (
 )
 from tasks.detection.coco_values import shown
 from tasks.errors import UserError, unknown_name
-from tasks.openmmlab.pictures import check_picture_sizes
+from tasks.files.cache import Content
+from tasks.files.contents import contents, digest_of
+from tasks.files.decoding import has_orientation
 
 SPLITS = ("train", "val", "test")
 _BYTE_ORDER_MARK = "\ufeff"
@@ -51,7 +52,9 @@ class CocoSplit:
     """Boxes of the classes to learn, without crowd regions and boxes under a pixel, which mmdet
     leaves out."""
     digest: str
-    """The sha256 of the annotation file and of the names and sizes in bytes of the images."""
+    """The sha256 of the annotation file and of the names and contents of the images."""
+    checksums: Mapping[str, str]
+    """The sha256 of each image by its file name."""
     classes: tuple[str, ...]
     """Category names in the order of the file, which is how mmdet numbers labels."""
     has_masks: bool
@@ -127,7 +130,7 @@ def check_split(
     """Read a split's annotations and check them and its images.
 
     Boxes may leave the image by two pixels and be of no size, as some of COCO's are. All image
-    files must exist; the sizes of up to 1,000 of them are compared with the annotations.
+    files must exist and be whole, and have the size, as loaded, that the annotations give them.
 
     Args:
         annotation_file: a file such as ``instances_train2017.json``.
@@ -138,7 +141,7 @@ def check_split(
     Raises:
         UserError: the file is no COCO file, contradicts itself, or its images are absent.
     """
-    data, content = _read(annotation_file)
+    content = _read(annotation_file)
     where = str(annotation_file)
     categories = check_categories(where, content["categories"])
     if classes is not None:
@@ -151,26 +154,24 @@ def check_split(
     sizes = check_images(where, content["images"])
     boxes, has_masks = check_annotations(where, content, sizes, categories, masks)
     names = [image["file_name"] for image in content["images"]]
-    file_sizes = _file_sizes(annotation_file, image_folder, names)
-    check_picture_sizes(
-        {image_folder / image["file_name"]: sizes[image["id"]] for image in content["images"]},
-        where,
-    )
-    digest = hashlib.sha256(data)
-    for name in sorted(file_sizes):
-        digest.update(f"{name}\t{file_sizes[name]}\n".encode())
+    _require_files(annotation_file, image_folder, names)
+    found = contents(image_folder, names, "picture")
+    _check_sizes(annotation_file, image_folder, content["images"], found)
+    checksums = {name: found[name].sha256 for name in sorted(names)}
+    whole = contents(annotation_file.parent, [annotation_file.name])[annotation_file.name]
     return CocoSplit(
         annotation_file=annotation_file,
         image_folder=image_folder,
         images=len(names),
         boxes=boxes,
-        digest=digest.hexdigest(),
+        digest=digest_of([(whole.sha256,), *checksums.items()]),
+        checksums=checksums,
         classes=tuple(categories.values()),
         has_masks=has_masks,
     )
 
 
-def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -189,7 +190,7 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
                 f"{path} is not in COCO format: '{part}' must be a list of objects; "
                 "name an instances file"
             )
-    return data, content
+    return content
 
 
 def _parsed(path: Path, data: bytes) -> Any:
@@ -233,29 +234,45 @@ def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
-def _file_sizes(annotation_file: Path, folder: Path, names: list[str]) -> dict[str, int]:
-    """Bytes of each image; one listing a folder, as looking up every name is slow on a network."""
+def _check_sizes(
+    annotation_file: Path,
+    folder: Path,
+    images: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Content],
+) -> None:
+    """Compare the sizes of the pictures, as they are loaded, with those of the annotations."""
+    for image in images:
+        name, said = image["file_name"], (image["width"], image["height"])
+        size = found[name].size
+        if size != said:
+            turned = size == said[::-1] and has_orientation(folder / name)
+            how = " as its Exif orientation has it" if turned else ""
+            raise UserError(
+                f"{folder / name} has {size[0]}x{size[1]} pixels{how}, but {annotation_file} says "
+                f"{said[0]}x{said[1]}: correct the annotations or replace the picture"
+            )
+
+
+def _require_files(annotation_file: Path, folder: Path, names: list[str]) -> None:
+    """Refuse absent files by one listing a folder, as looking up every name is slow on a network.
+
+    Links to nothing are listed, too: reading them refuses them.
+    """
     wanted: dict[str, set[str]] = {}
     for name in names:
         parent, _, base = name.rpartition("/")
         wanted.setdefault(parent, set()).add(base)
-    found: dict[str, int] = {}
+    absent: set[str] = set()
     for parent, bases in wanted.items():
-        prefix = f"{parent}/" if parent else ""
-        if (folder / parent).is_dir():
-            with os.scandir(folder / parent) as entries:
-                found |= {
-                    prefix + e.name: e.stat().st_size
-                    for e in entries
-                    if e.name in bases and e.is_file()
-                }
-    absent = [name for name in names if name not in found]
-    if absent:
+        place = folder / parent
+        lacking = bases - (set(os.listdir(place)) if place.is_dir() else set())
+        absent |= {f"{parent}/{base}" if parent else base for base in lacking}
+    first = next((name for name in names if name in absent), None)
+    if first is not None:
         raise UserError(
-            f"{folder} lacks {absent[0]}, which {annotation_file} names, and {len(absent)} of "
+            f"{folder} lacks {first}, which {annotation_file} names, and {len(absent)} of "
             f"{len(names)} images in all: complete it, or name the folder of the images"
         )
-    return found
 
 
 def _annotation_file(root: Path, split: str) -> Path | None:

@@ -13,6 +13,7 @@ from tasks.base import TASKS, Drawing, Score
 from tasks.detection.coco import CocoSplit, check_coco
 from tasks.detection.finite import NotFiniteError, heads_watched
 from tasks.detection.models import COCO_IMAGES, READY, SCHEDULES
+from tasks.files.contents import tell_shared
 from tasks.openmmlab.config import transforms
 from tasks.openmmlab.task import OpenMMLabTask
 from tasks.options import check_options
@@ -104,8 +105,9 @@ class DetectionTask(OpenMMLabTask):
         return [metric] if isinstance(metric, str) else list(metric)
 
     def check_data(self) -> None:
-        """Read and check the annotations of every split."""
-        _ = self._splits
+        """Read and check the annotations and pictures of every split."""
+        splits = {name: split.checksums for name, split in self._splits.items()}
+        tell_shared(self.dataset, splits)
 
     def data_facts(self) -> dict[str, Any]:
         """Images, boxes and a sha256 of each split."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 from PIL import Image
 
 from tasks.base import Drawing
 from tasks.classification.evaluation import eval_mode
+from tasks.openmmlab.pictures import LoadPicture
 from tasks.openmmlab.scope import openmmlab
 from tasks.pictures import save, side_by_side, spread
 
@@ -69,7 +69,7 @@ def quiet() -> Iterator[None]:
 
 def load_picture(info: Mapping[str, Any]) -> dict[str, Any]:
     """An image's facts with its pixels, ``img``, in RGB (H, W, 3)."""
-    loaded = LoadImageFromFile()(copy.deepcopy(dict(info)))
+    loaded = LoadPicture()(copy.deepcopy(dict(info)))
     return {**loaded, "img": loaded["img"][..., ::-1].copy()}
 
 

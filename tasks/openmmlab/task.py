@@ -29,11 +29,13 @@ from tasks.openmmlab.config import (
     padded_to,
     set_classes,
     take_weights,
+    transforms,
     use_one_device,
 )
 from tasks.openmmlab.datasets import dataset_options
 from tasks.openmmlab.forward import predict_forward, tensor_forward
 from tasks.openmmlab.ops import missing_ops
+from tasks.openmmlab.pictures import read_alike
 from tasks.openmmlab.ready import Ready
 from tasks.openmmlab.recipes import config_recipe
 from tasks.openmmlab.scope import openmmlab
@@ -336,5 +338,7 @@ class OpenMMLabTask(Task):
         weights = take_weights(config.model)
         override(config, changes)
         use_one_device(config.model)
+        for loader in (config.train_dataloader, config.val_dataloader):
+            transforms(loader, read_alike)
         self.adapt(config)
         return config, weights

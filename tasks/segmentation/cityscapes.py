@@ -5,18 +5,16 @@ Layout and train ids: Cordts et al. 2016, arXiv 1604.01685, and cityscapesScript
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tasks.errors import UserError
-from tasks.openmmlab.pictures import picture_size, shown_size
-from tasks.pictures import spread
+from tasks.files.cache import Content
+from tasks.files.contents import contents, digest_of
+from tasks.files.listing import files, pictures
 
 SPLITS = ("train", "val", "test")
 VOID = 255
@@ -46,10 +44,6 @@ CITYSCAPES = {
 }
 """The 19 classes in the order of their train ids, with the colours they are painted in."""
 
-_LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP")
-_FULLY_READ = 500
-_SAMPLE = 100
-
 
 @dataclass(frozen=True)
 class CityscapesSplit:
@@ -57,11 +51,21 @@ class CityscapesSplit:
 
     image_folder: Path
     mask_folder: Path
-    images: int
+    pairs: Mapping[str, str]
+    """The mask of every picture, both relative to their folders."""
+    sizes: frozenset[tuple[int, int]]
+    """Widths and heights of the pictures as loaded."""
     labels: frozenset[int]
-    """Those met in the masks that were read, without void."""
+    """Those that occur in the masks, without void."""
     digest: str
-    """The sha256 of image names and sizes in bytes, mask names and mask contents."""
+    """The sha256 of the names and contents of pictures and masks."""
+    checksums: Mapping[str, str]
+    """The sha256 of each picture by its name."""
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return len(self.pairs)
 
 
 def check_cityscapes(
@@ -96,7 +100,7 @@ def check_cityscapes(
     found = {}
     for split in SPLITS:
         images, masks = root / "leftImg8bit" / split, root / "gtFine" / split
-        if split == "test" and not (images.is_dir() and _files(masks, mask_suffix)):
+        if split == "test" and not (images.is_dir() and _any(masks, mask_suffix)):
             continue
         checked = check_split(images, masks, len(names), image_suffix, mask_suffix)
         if checked.labels:
@@ -115,8 +119,7 @@ def check_split(
 ) -> CityscapesSplit:
     """Check that every picture has its mask, of its size, with labels below ``classes`` or void.
 
-    Sizes and kinds are read from all headers. Labels are read in all of up to 500 masks, and of
-    more masks in 100, evenly spread; :func:`check_labels` is for the others, when they are loaded.
+    All are decoded once; :func:`check_labels` is for what changes before it is loaded.
 
     Raises:
         UserError: a folder is absent or empty, or a picture or mask is not as it should be.
@@ -127,37 +130,36 @@ def check_split(
                 f"{folder} is not a folder: name the folder of leftImg8bit/ and gtFine/, each "
                 "with train/ and val/"
             )
-    images = _files(image_folder, image_suffix)
+    images = pictures(image_folder, image_suffix)
     if not images:
         raise UserError(
             f"{image_folder} holds no pictures *{image_suffix}: add them, or set image_suffix"
         )
-    stems = [name.removesuffix(image_suffix) for name in images]
-    masks = [stem + mask_suffix for stem in stems]
-    _require_masks(image_folder, images, mask_folder, masks, mask_suffix)
-    for image, mask in zip(images, masks, strict=True):
-        _check_kind(mask_folder / mask)
-        size, needed = picture_size(mask_folder / mask), shown_size(image_folder / image)
-        if size != needed:
-            raise UserError(
-                f"{mask_folder / mask} has {size[0]}x{size[1]} pixels and its picture "
-                f"{needed[0]}x{needed[1]}: masks have the size of their pictures"
-            )
-    labels: set[int] = set()
-    for index in spread(len(masks), len(masks) if len(masks) <= _FULLY_READ else _SAMPLE):
-        labels |= _labels(mask_folder / masks[index], classes)
-    digest = hashlib.sha256()
-    for image, mask in zip(images, masks, strict=True):
-        length = (image_folder / image).stat().st_size
-        content = hashlib.sha256((mask_folder / mask).read_bytes()).hexdigest()
-        digest.update(f"{image}\t{length}\t{mask}\t{content}\n".encode())
+    pairs = _pairs(image_folder, images, mask_folder, image_suffix, mask_suffix)
+    masks = list(pairs.values())
+    seen, labelled = contents(image_folder, images, "picture"), contents(mask_folder, masks, "mask")
+    for image, mask in pairs.items():
+        _check_mask(mask_folder / mask, labelled[mask], seen[image].size, classes)
     return CityscapesSplit(
         image_folder=image_folder,
         mask_folder=mask_folder,
-        images=len(images),
-        labels=frozenset(labels),
-        digest=digest.hexdigest(),
+        pairs=pairs,
+        sizes=frozenset(found.size for found in seen.values()),
+        labels=frozenset().union(*(found.labels for found in labelled.values())) - {VOID},
+        digest=digest_of([(i, seen[i].sha256, m, labelled[m].sha256) for i, m in pairs.items()]),
+        checksums={image: found.sha256 for image, found in seen.items()},
     )
+
+
+def _check_mask(path: Path, mask: Content, needed: tuple[int, int], classes: int) -> None:
+    if mask.size != needed:
+        raise UserError(
+            f"{path} has {mask.size[0]}x{mask.size[1]} pixels and its picture "
+            f"{needed[0]}x{needed[1]}: masks have the size of their pictures"
+        )
+    wrong = [label for label in mask.labels if label != VOID and label >= classes]
+    if wrong:
+        raise _wrong_label(path, min(wrong), classes)
 
 
 def check_labels(labels: np.ndarray, path: Path | str, classes: int) -> None:
@@ -176,44 +178,6 @@ def check_labels(labels: np.ndarray, path: Path | str, classes: int) -> None:
         raise _wrong_label(path, int(labels[wrong].min()), classes)
 
 
-def _check_kind(path: Path) -> None:
-    """Refuse what loading would turn into other labels, from the header of a mask.
-
-    mmsegmentation casts 16 bits to 8, Pillow scales grey of 2 or 4 bits up to 8, and JPEG rounds.
-    """
-    try:
-        with Image.open(path) as mask:
-            mode, form, tiles = mask.mode, mask.format, mask.tile
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"{path} cannot be read as a picture: replace it") from error
-    if mode not in ("L", "P"):
-        raise UserError(
-            f"{path} is a picture of mode {mode}: masks have one channel of 8 bits that holds "
-            "train ids"
-        )
-    if mode == "L" and any(str(tile[3]).startswith("L;") for tile in tiles):
-        raise UserError(
-            f"{path} has grey values of less than 8 bits, which are scaled when they are read: "
-            "write train ids in 8 bits"
-        )
-    if form in _LOSSY:
-        raise UserError(
-            f"{path} is a {form} file, which does not keep labels exactly: write masks as PNG"
-        )
-
-
-def _labels(path: Path, classes: int) -> set[int]:
-    with Image.open(path) as mask:
-        try:
-            counts = mask.histogram()
-        except (OSError, SyntaxError) as error:
-            raise UserError(f"{path} cannot be read as a picture: replace it") from error
-    found = {label for label, count in enumerate(counts) if count and label != VOID}
-    if max(found, default=0) >= classes:
-        raise _wrong_label(path, min(label for label in found if label >= classes), classes)
-    return found
-
-
 def _wrong_label(path: Path | str, label: int, classes: int) -> UserError:
     return UserError(
         f"{path} has the label {label}, but there are {classes} classes: labels are train ids "
@@ -221,23 +185,20 @@ def _wrong_label(path: Path | str, label: int, classes: int) -> UserError:
     )
 
 
-def _files(folder: Path, suffix: str) -> list[str]:
-    """Files under ``folder`` that end so, relative to it, sorted; hidden ones are left out."""
-    found = []
-    for parent, _, names in os.walk(folder, followlinks=True):
-        inside = Path(parent).relative_to(folder)
-        found += [(inside / n).as_posix() for n in names if n.endswith(suffix) and n[0] != "."]
-    return sorted(found)
+def _any(folder: Path, suffix: str) -> bool:
+    return folder.is_dir() and bool(files(folder, suffix)[0])
 
 
-def _require_masks(
-    image_folder: Path, images: list[str], mask_folder: Path, masks: list[str], mask_suffix: str
-) -> None:
-    present = set(_files(mask_folder, mask_suffix))
-    lacking = [pair for pair in zip(images, masks, strict=True) if pair[1] not in present]
+def _pairs(
+    image_folder: Path, images: list[str], mask_folder: Path, image_suffix: str, mask_suffix: str
+) -> dict[str, str]:
+    """The mask of every picture: the file of that name, suffixes in any case."""
+    by_stem = {mask[: -len(mask_suffix)]: mask for mask in files(mask_folder, mask_suffix)[0]}
+    stems = {image: image[: -len(image_suffix)] for image in images}
+    lacking = [image for image, stem in stems.items() if stem not in by_stem]
     if not lacking:
-        return
-    image, mask = lacking[0]
+        return {image: by_stem[stem] for image, stem in stems.items()}
+    mask = stems[lacking[0]] + mask_suffix
     raw = mask.replace("labelTrainIds", "labelIds")
     if raw != mask and (mask_folder / raw).is_file():
         raise UserError(
@@ -245,6 +206,6 @@ def _require_masks(
             f"{len(images)} pictures: run csCreateTrainIdLabelImgs of cityscapesScripts"
         )
     raise UserError(
-        f"{image_folder / image} has no mask {mask_folder / mask}, as have {len(lacking)} of "
+        f"{image_folder / lacking[0]} has no mask {mask_folder / mask}, as have {len(lacking)} of "
         f"{len(images)} pictures: add the masks, remove the pictures, or set mask_suffix"
     )

@@ -14,13 +14,11 @@ from torch import nn
 
 from tasks.base import TASKS, BatchSource, Drawing, Score
 from tasks.errors import UserError
-from tasks.openmmlab.pictures import shown_size
+from tasks.files.contents import tell_shared
 from tasks.openmmlab.task import OpenMMLabTask
 from tasks.options import check_options, size_of
 from tasks.segmentation.cityscapes import (
     CITYSCAPES,
-    IMAGE_SUFFIX,
-    MASK_SUFFIX,
     VOID,
     CityscapesSplit,
     check_cityscapes,
@@ -122,6 +120,7 @@ class SegmentationTask(OpenMMLabTask):
     def check_data(self) -> None:
         """Read and check pictures and masks of every split."""
         splits = self._splits
+        tell_shared(self.dataset, {name: split.checksums for name, split in splits.items()})
         if (self._eval_batch_size or 1) > 1:
             for name in list(splits)[1:]:
                 self._check_one_size(name)
@@ -135,18 +134,19 @@ class SegmentationTask(OpenMMLabTask):
         }
 
     def dataset_config(self, split: str) -> dict[str, Any]:
-        """Pictures and masks by their suffixes; labels are taken as they are."""
+        """Pictures and masks as they were checked; labels are taken as they are."""
+        from tasks.segmentation.folders import CheckedPairs
+
         files = self._splits[split]
         return {
-            "type": "BaseSegDataset",
+            "type": CheckedPairs,
+            "pairs": [
+                (str(files.image_folder / image), str(files.mask_folder / mask))
+                for image, mask in files.pairs.items()
+            ],
             "data_root": None,
             "ann_file": "",
-            "data_prefix": {
-                "img_path": str(files.image_folder),
-                "seg_map_path": str(files.mask_folder),
-            },
-            "img_suffix": self._dataset_options.get("image_suffix", IMAGE_SUFFIX),
-            "seg_map_suffix": self._dataset_options.get("mask_suffix", MASK_SUFFIX),
+            "data_prefix": {},
             "reduce_zero_label": False,
             "ignore_index": VOID,
             # A few thousand names need no shared memory, and packing them takes half a second.
@@ -197,9 +197,7 @@ class SegmentationTask(OpenMMLabTask):
 
     def _check_one_size(self, split: str) -> None:
         """Refuse pictures of several sizes: mmsegmentation evaluates them one by one alone."""
-        suffix = self._dataset_options.get("image_suffix", IMAGE_SUFFIX)
-        files = sorted(self._splits[split].image_folder.rglob(f"*{suffix}"))
-        sizes = {shown_size(path) for path in files}
+        sizes = self._splits[split].sizes
         if len(sizes) > 1:
             raise UserError(
                 f"the pictures of {split} have {len(sizes)} different sizes: set eval_batch_size "

@@ -12,12 +12,10 @@ from PIL import Image
 from shared_data import shared_data
 
 from tasks.errors import UserError
-from tasks.segmentation import cityscapes
 from tasks.segmentation.cityscapes import (
     CITYSCAPES,
     check_cityscapes,
     check_labels,
-    check_split,
 )
 
 Make = Callable[..., Path]
@@ -130,18 +128,6 @@ def test_masks_that_cannot_be_labels_are_named(
     assert "\n" not in str(caught.value)
 
 
-def test_kinds_of_masks_are_read_from_all_headers(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A mask of 16 bits among many would be cast to 8 when it is loaded."""
-    monkeypatch.setattr(cityscapes, "_FULLY_READ", 2)
-    monkeypatch.setattr(cityscapes, "_SAMPLE", 2)
-    root = make()
-    save(root / "gtFine/train/ulm/ulm_0_gtFine_labelTrainIds.png", np.zeros((12, 16), np.uint16))
-    with pytest.raises(UserError, match=r"ulm_0.* is a picture of mode I;16"):
-        check_cityscapes(root)
-
-
 def grey_of(bits: int, width: int, height: int) -> bytes:
     """A grey PNG whose pixels are all 1."""
 
@@ -170,6 +156,42 @@ def test_masks_that_were_compressed_with_loss_are_refused(make: Make) -> None:
     root = make(images=".png", masks="_labels.jpg")
     with pytest.raises(UserError, match=r"_labels.jpg is a JPEG file"):
         check_cityscapes(root, image_suffix=".png", mask_suffix="_labels.jpg")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compression": "jpeg"}, "TIFF file that is compressed with loss"),
+        ({"tiffinfo": {262: 0}}, "or inverted ones"),
+        ({"compression": "tiff_lzw"}, None),
+    ],
+)
+def test_tiff_masks_keep_their_labels_or_are_refused(
+    make: Make, options: dict[str, Any], message: str | None
+) -> None:
+    root = make()
+    mask = Image.fromarray(np.full((12, 16), 7, np.uint8))
+    mask.save(mask_of(root), format="TIFF", **options)
+    if message is None:
+        assert check_cityscapes(root)["train"].labels == {0, 3, 7}
+        return
+    with pytest.raises(UserError, match=rf"ulm_1.* {message}"):
+        check_cityscapes(root)
+
+
+@pytest.mark.parametrize("kind", ["P2", "P5"])
+@pytest.mark.parametrize("largest", [18, 255])
+def test_grey_maps_of_another_maximum_are_scaled_by_readers_and_refused(
+    make: Make, kind: str, largest: int
+) -> None:
+    root = make()
+    pixels = b"7 " * 192 if kind == "P2" else bytes([7]) * 192
+    mask_of(root).write_bytes(f"{kind} 16 12 {largest}\n".encode() + pixels)
+    if largest == 255:
+        assert check_cityscapes(root)["train"].labels == {0, 3, 7}
+        return
+    with pytest.raises(UserError, match=r"ulm_1.* less than 8 bits"):
+        check_cityscapes(root)
 
 
 @pytest.mark.parametrize("size", [(12, 16), (16, 12)])
@@ -226,25 +248,6 @@ def test_the_digest_follows_masks_and_pictures(make: Make) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
     save(root / "leftImg8bit/train/ulm/ulm_1_leftImg8bit.png", noise)
     assert len({first, second, check_cityscapes(root)["train"].digest}) == 3
-
-
-def test_of_many_masks_a_fixed_sample_is_read(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make()
-    read: list[str] = []
-    real = cityscapes._labels
-
-    def counted(path: Path, classes: int) -> set[int]:
-        read.append(path.name)
-        return real(path, classes)
-
-    monkeypatch.setattr(cityscapes, "_labels", counted)
-    monkeypatch.setattr(cityscapes, "_FULLY_READ", 2)
-    monkeypatch.setattr(cityscapes, "_SAMPLE", 2)
-    folders = root / "leftImg8bit/train", root / "gtFine/train"
-    assert check_split(*folders, classes=19).images == 3
-    assert [name[:6] for name in read] == ["jena_0", "ulm_1_"]
-    check_split(*folders, classes=19)
-    assert read[:2] == read[2:]
 
 
 def test_labels_are_checked_when_loaded() -> None:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tasks.base import BatchSource
 from tasks.classification.datasets.base import DataSet
@@ -21,6 +20,8 @@ from tasks.classification.folder import (
 )
 from tasks.classification.registry import DATASETS
 from tasks.errors import UserError
+from tasks.files.contents import contents
+from tasks.files.listing import folders, pictures
 
 
 @DATASETS.register("imagefolder")
@@ -90,7 +91,7 @@ class ImageFolder(DataSet):
 
     def _folders(self, split: str) -> list[str]:
         folder = self._folder / split
-        names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        names = folders(folder) if folder.is_dir() else []
         if not names:
             raise UserError(
                 f"{folder} holds no class folders: name the folder of train/ and val/ by the data "
@@ -99,25 +100,29 @@ class ImageFolder(DataSet):
         return names
 
     def _pictures(self, split: str) -> FolderSplit:
-        number = {name: index for index, name in enumerate(self.class_names)}
-        unknown = [name for name in self._folders(split) if name not in number]
-        if unknown:
-            raise UserError(
-                f"{self._folder / split} has the class {unknown[0]}, which train/ has not: "
-                "remove it, or sort the pictures into the classes of train/"
-            )
-        paths, labels = [], []
-        for name in self._folders(split):
-            found = sorted(
-                p.relative_to(self._folder).as_posix()
-                for p in (self._folder / split / name).rglob("*")
-                if p.suffix.lower() in IMG_EXTENSIONS
-            )
+        names = self._folders(split)
+        for name in names:
+            if name not in self.class_names:
+                raise UserError(
+                    f"{self._folder / split} has the class {name}, which train/ has not: "
+                    "remove it, or sort the pictures into the classes of train/"
+                )
+        paths: list[str] = []
+        labels: list[int] = []
+        for number, name in enumerate(self.class_names):
+            if name not in names:
+                raise UserError(
+                    f"{self._folder / split} lacks the class {name}, which train/ has: add a "
+                    "folder of its pictures, or remove the class from train/"
+                )
+            found = pictures(self._folder / split / name)
             if not found:
                 raise UserError(f"{self._folder / split / name} holds no pictures: add some")
-            paths += found
-            labels += [number[name]] * len(found)
-        return FolderSplit(self._folder, np.asarray(paths), np.asarray(labels, np.int64))
+            paths += [f"{split}/{name}/{path}" for path in found]
+            labels += [number] * len(found)
+        sha256 = [found.sha256 for found in contents(self._folder, paths, "picture").values()]
+        columns = np.asarray(paths), np.asarray(labels, np.int64), np.asarray(sha256)
+        return FolderSplit(self._folder, *columns)
 
 
 @DATASETS.register("imagenet")

@@ -11,6 +11,7 @@ from tasks.classification.datasets.base import DataSet
 from tasks.classification.registry import DATASETS
 from tasks.classification.splits import ArraySplit, Stats, channels_first
 from tasks.errors import UserError
+from tasks.files.contents import contents, digest_of
 
 
 @DATASETS.register("npy")
@@ -104,7 +105,12 @@ class Npy(DataSet):
             )
         if not len(labels) or labels.min() < 0:
             raise UserError(f"{self._folder / labels_file} must hold labels from 0 upwards")
-        return ArraySplit(channels_first(images), labels.astype(np.int64))
+        origin = digest_of([(self._checksum(images_file), self._checksum(labels_file))])
+        return ArraySplit(channels_first(images), labels.astype(np.int64), origin)
+
+    def _checksum(self, name: str) -> str:
+        path = self._folder / name
+        return contents(path.parent, [path.name])[path.name].sha256
 
     def _array(self, name: str) -> np.ndarray:
         path = self._folder / name

@@ -34,7 +34,7 @@ class Sampling(NamedTuple):
 DENSE = Sampling(share=16, least=2, most=16)
 """For a budget in training FLOPs."""
 SPARSE = Sampling(share=2, least=7, most=512)
-"""For any other run: some twelve of 400 steps, one of 512 in the long run."""
+"""For any other run: some eleven of 400 steps, one of 512 in the long run."""
 
 
 def counted_step(block: range, seed: int, phase: str) -> int:

@@ -187,3 +187,9 @@ def build(kind: str, target: Callable[..., T], options: dict[str, Any]) -> T:
         return target(**options)
     except ValueError as error:
         raise UserError(f"{kind}: {error}") from error
+    except TypeError as error:
+        # What takes any option and hands it on names the one that nothing takes.
+        refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if refused is None or refused[1] not in options:
+            raise
+        raise UserError(f"{kind} has no option '{refused[1]}' ({error})") from error

@@ -107,7 +107,7 @@ def labels_of_mask(path: Path, data: bytes) -> tuple[tuple[int, int], frozenset[
 
 def _changes_levels(image: Image.Image) -> bool:
     """Whether Pillow stretches or inverts grey levels, which makes other labels."""
-    for codec, _, _, args in image.tile:  # type: ignore[attr-defined]
+    for codec, _, _, args in getattr(image, "tile", ()):
         form, *others = args if isinstance(args, tuple) else (args,)
         if isinstance(form, str) and form.startswith("L;"):
             return True
@@ -117,10 +117,9 @@ def _changes_levels(image: Image.Image) -> bool:
 
 
 def _in_rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise UserError(
-            f"{shown(path)} holds {image.n_frames} frames: save each as a picture of its own"  # type: ignore[attr-defined]
-        )
+    frames = getattr(image, "n_frames", 1)
+    if image.format != "MPO" and frames > 1:
+        raise UserError(f"{shown(path)} holds {frames} frames: save each as a picture of its own")
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):

@@ -21,7 +21,7 @@ ROWS = HEADER + "".join(
     for seed in (0, 1)
     for method in ("plain", "ours")
 )
-ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 
 
 def shell(line: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

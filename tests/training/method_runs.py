@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
+from benchmarks import run as run_module
 from benchmarks.budget import Budget
 from benchmarks.conformance.subject import contained
 from benchmarks.planning import plan_runs
@@ -27,8 +30,20 @@ def registered(kind: type[Method]) -> Iterator[None]:
         del METHODS._objects["tried"]
 
 
-def rows_of(folder, kind: type[Method], budget: dict[str, float], **more: Any) -> Values:
-    """The rows of a run on digits that belong to no variant."""
+def rows_of(
+    folder,
+    kind: type[Method],
+    budget: dict[str, float],
+    tried: bool = False,
+    costed: bool = False,
+    **more: Any,
+) -> Values:
+    """The rows of a run on digits that belong to no variant.
+
+    Args:
+        tried: make steps while planning.
+        costed: take the costs of the deployable networks, too.
+    """
     fields = {
         "suite": "tiny",
         "profile": "smoke",
@@ -44,8 +59,11 @@ def rows_of(folder, kind: type[Method], budget: dict[str, float], **more: Any) -
     }
     spec = RunSpec(**{**fields, **more})
     with registered(kind), contained():
-        (plan,) = plan_runs([spec.to_dict()], lambda event: None, estimate=True)
-        execute(plan, str(folder / "run"), lambda event: None)
+        (plan,) = plan_runs([spec.to_dict()], lambda event: None, estimate=tried)
+        with pytest.MonkeyPatch.context() as patch:
+            if not costed:
+                patch.setattr(run_module, "variant_costs", lambda built, network: [])
+            execute(plan, str(folder / "run"), lambda event: None)
     with open(folder / "run" / "rows.csv", newline="") as file:
         return {
             (r["metric"], r["phase"]): float(r["value"]) if r["value"] else None

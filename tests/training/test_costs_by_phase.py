@@ -131,7 +131,7 @@ def several_updates(times: int) -> type[Method]:
 
 
 def test_a_budget_in_steps_is_one_of_updates(tmp_path):
-    found = rows_of(tmp_path, several_updates(8), {"steps": 24})
+    found = rows_of(tmp_path, several_updates(8), {"steps": 24}, tried=True)
     assert found["steps", "train"] == 3
     assert found["updates", "train"] == found["spent_steps", "train"] == 24
 

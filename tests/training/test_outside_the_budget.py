@@ -183,7 +183,7 @@ def test_analyse_cannot_write_over_what_was_measured(name, tmp_path):
             return {"gates": 3.0, name: 99.9}
 
     with pytest.raises(UserError, match=f"returns '{name}' from analyse"):
-        rows_of(tmp_path, Boasting, {"steps": 4})
+        rows_of(tmp_path, Boasting, {"steps": 4}, costed=True)
 
 
 def test_two_phases_of_one_name_are_refused(tmp_path):

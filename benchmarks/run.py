@@ -7,7 +7,6 @@ import io
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from benchmarks.files import write_json_atomic, write_text_atomic
 from benchmarks.fingerprint import require_planned_code
 from benchmarks.manifest import Segments, environment, now
 from benchmarks.meters.device import describe_device
-from benchmarks.meters.guard import guarded
 from benchmarks.meters.kernels import kernel_facts
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
@@ -98,7 +96,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         networks = evaluate(built, model, state, table, meters)
     for phase, measurement in phase_rows(built, meters, state, planned["batches_per_epoch"]):
         table.add("", phase, measurement)
-    for measurement in guarded(["params"], partial(run_rows, meters, model)):
+    for measurement in run_rows(meters, model):
         table.add("", "setup", measurement)
     for name, network in networks.items():
         for measurement in variant_costs(built, network):

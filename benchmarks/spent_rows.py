@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from benchmarks.budget import COUNTED
 from benchmarks.building import Built
 from benchmarks.meters.energy_rows import quantisation, too_short
+from benchmarks.meters.guard import guarded
 from benchmarks.meters.parameters import parameters
 from benchmarks.meters.session import RunMeters
 from benchmarks.records import METRICS, Measurement, busy_note, noted
@@ -53,7 +55,9 @@ def phase_rows(
             busy = {"seconds": seconds.reason, "joules": joules.reason}
             yield name, noted(amount, busy_note(busy.get(currency, "")))
         if meters.costs is not None:
-            for measurement in meters.costs.measurements(name):
+            for measurement in guarded(
+                meters.costs.metrics, partial(meters.costs.measurements, name)
+            ):
                 yield name, measurement
     if built.spec.target is not None and state.finished:
         last = state.finished[-1].name
@@ -77,10 +81,10 @@ def run_rows(meters: RunMeters, model: nn.Module) -> Iterator[Measurement]:
     Operations are the mean over the images trained on; memory and trainable parameters are those
     of the phase with the most.
     """
-    yield Measurement("params", parameters(model).stored)
+    yield from guarded(("params",), lambda: Measurement("params", parameters(model).stored))
     if meters.costs is not None:
-        yield from meters.costs.overall()
-    yield meters.unbudgeted()
+        yield from guarded(meters.costs.metrics, meters.costs.overall)
+    yield from guarded(("unbudgeted_time",), meters.unbudgeted)
 
 
 def an_epoch(metric: str, measured: Measurement, timed: int, batches_per_epoch: int) -> Measurement:

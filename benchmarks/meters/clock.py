@@ -41,6 +41,8 @@ class TimeLedger(Windows[float]):
         clock: seconds, never going backwards.
     """
 
+    metrics = ("train_time", *_ROWS.values(), "total_time")
+
     def __init__(
         self,
         device: torch.device | str | None = None,

@@ -56,6 +56,8 @@ class EnergyMeter(Windows[_Reading]):
         sleep: waits for seconds (idle measurement).
     """
 
+    metrics = METRICS
+
     def __init__(
         self,
         device: torch.device | int | str,

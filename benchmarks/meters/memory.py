@@ -26,6 +26,11 @@ class PeakMemory:
         proc: the folder of this process under ``/proc``.
     """
 
+    metrics = (
+        *("mem_peak_allocated", "mem_peak_reserved", "mem_peak_process", "mem_alloc_retries"),
+        "mem_peak_resident",
+    )
+
     def __init__(
         self,
         device: torch.device | str,

@@ -44,6 +44,8 @@ class RaplMeter(Windows[_Reading]):
         clock: seconds, never going backwards.
     """
 
+    metrics = (_METRIC,)
+
     def __init__(
         self,
         root: str | Path = "/sys/class/powercap",

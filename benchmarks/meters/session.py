@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from benchmarks.meters.clock import OUTSIDE, TimeLedger
 from benchmarks.meters.contention import ContentionMeter
 from benchmarks.meters.energy import EnergyMeter
+from benchmarks.meters.guard import guarded
 from benchmarks.meters.memory import PeakMemory
 from benchmarks.meters.rapl import RaplMeter
 from benchmarks.meters.step_costs import StepCosts
@@ -221,13 +223,17 @@ class RunMeters:
         return "" if self.operations is None else self.operations.problem
 
     def measurements(self) -> Iterator[tuple[str, Measurement]]:
-        """Time and energy of each phase, and the peak of memory over all, filed under the last."""
+        """Time and energy of each phase, and the peak of memory over all, filed under the last.
+
+        A meter that raises leaves its own rows without a value.
+        """
         for phase in self._phases:
             for meter in self._windows:
-                for measurement in meter.measurements(phase):
+                for measurement in guarded(meter.metrics, partial(meter.measurements, phase)):
                     yield phase, self.machine.flagged(phase, measurement)
-            yield phase, self.machine.flagged(phase, self._charge(phase))
-        for measurement in self.memory.measurements():
+            for measurement in guarded(("charged_time",), partial(self._charge, phase)):
+                yield phase, self.machine.flagged(phase, measurement)
+        for measurement in guarded(self.memory.metrics, self.memory.measurements):
             yield self.phase, measurement
 
     def unbudgeted(self) -> Measurement:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.meters.memory import PeakMemory
-from benchmarks.meters.step_memory import StepMemory
+from benchmarks.meters.step_memory import PARTS, REST, StepMemory
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.records import Measurement
 
@@ -25,6 +25,8 @@ class StepCosts:
         operations: chooses the steps that are taken apart, and counts in them.
         peak: the run's peak memory.
     """
+
+    metrics = ("params_trainable", "train_flops", *PARTS, REST)
 
     def __init__(self, operations: TrainOperations, peak: PeakMemory | None = None) -> None:
         self._operations, self._peak = operations, peak

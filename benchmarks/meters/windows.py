@@ -15,7 +15,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 Reading = TypeVar("Reading")
 Key = tuple[str, str]
@@ -27,6 +27,9 @@ class Windows(abc.ABC, Generic[Reading]):
 
     What passes outside every window is booked nowhere.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """What the meter has rows of, should it fail."""
 
     def __init__(self) -> None:
         self._phase = "train"

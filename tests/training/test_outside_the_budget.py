@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -10,7 +11,11 @@ import torch
 from mmengine.hooks import Hook
 from training.method_runs import Plain, rows_of
 
-from benchmarks import run as run_module
+from benchmarks.meters.clock import TimeLedger
+from benchmarks.meters.energy import EnergyMeter
+from benchmarks.meters.memory import PeakMemory
+from benchmarks.meters.rapl import RaplMeter
+from benchmarks.meters.step_costs import StepCosts
 from methods import Method, Phase
 from tasks.base import TASKS, TaskView, sealed_test_split
 from tasks.classification.task import ClassificationTask
@@ -229,15 +234,25 @@ def test_a_method_that_forgets_to_return_the_model_is_told_so(tmp_path):
         rows_of(tmp_path, kind, {"steps": 4})
 
 
-def test_a_meter_that_raises_costs_its_own_rows_alone(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("meter", "reads"),
+    [
+        *((meter, "measurements") for meter in (TimeLedger, RaplMeter, EnergyMeter, PeakMemory)),
+        *((StepCosts, reads) for reads in ("measurements", "overall")),
+    ],
+)
+def test_a_meter_that_raises_costs_its_own_rows_alone(meter, reads, tmp_path, monkeypatch):
     def broken(*args: Any) -> Any:
         raise RuntimeError("the meter is broken")
 
-    monkeypatch.setattr(run_module, "run_rows", broken)
-    rows_of(tmp_path, Plain, {"steps": 4})
+    monkeypatch.setattr(meter, reads, broken)
+    found = rows_of(tmp_path, Plain, {"steps": 4})
     text = (tmp_path / "run" / "rows.csv").read_text()
-    assert "params,,count,unavailable,RuntimeError: the meter is broken" in text
+    for metric in meter.metrics:
+        assert re.search(rf",{metric},,[^,]*,unavailable,RuntimeError: the meter is broken", text)
+    assert text.count("the meter is broken") == text.count(",unavailable,RuntimeError")
     assert ",test,top1," in text
+    assert found["updates", "train"] == 4
 
 
 def test_a_run_whose_weights_are_finite_and_outputs_are_not_has_failed(tmp_path):

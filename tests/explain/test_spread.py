@@ -1,4 +1,4 @@
-"""By how much a repetition on another processor may differ, and how that is told."""
+"""By how much a repetition on another processor may differ, and what the verdict says of it."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def run(
     def call(methods: str, task: str = DIGITS, **options: Any) -> str:
         suite = tmp_path / "suite.yaml"
         suite.write_text(SUITE.format(task=task, methods=methods))
-        with contextlib.suppress(typer.Exit):  # a run failed, which is told
+        with contextlib.suppress(typer.Exit):  # exit code 1: a run failed
             command.run(str(suite), **{"results": Path("results"), "method_file": None, **options})
         return capsys.readouterr().out
 

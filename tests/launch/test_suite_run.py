@@ -182,7 +182,7 @@ def test_a_damaged_run_is_set_aside_and_run_again(drive):
     assert "99.0" in (driver._store.path / "runs" / "a-0.damaged-1" / "rows.csv").read_text()
 
 
-SPOILT = {
+DAMAGED = {
     "rows": ("runs/a-1/rows.csv", lambda text: text.replace("71.0", "99.0"), "a-1/rows.csv is not"),
     "no rows": ("runs/a-1/rows.csv", lambda text: None, "a-1/rows.csv is missing"),
     "manifest": ("runs/a-1/manifest.json", lambda text: "{}", "a-1/manifest.json is not"),
@@ -194,9 +194,9 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize("how", DAMAGED)
 def test_what_was_changed_since_is_named_and_made_anew(drive, how):
-    name, change, names = SPOILT[how]
+    name, change, names = DAMAGED[how]
     driver, before, _, _ = drive({"a": {}, "b": {}}, seeds=(0, 1))
     file = driver._store.path / name
     text = change(file.read_text())

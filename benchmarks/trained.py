@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.model import BaseModel
 
 from benchmarks.building import Built, build_run, prepared_model
@@ -19,6 +18,7 @@ from benchmarks.run_folder import finished_manifest
 from benchmarks.spec import RunSpec
 from benchmarks.training.session import TrainingSession
 from tasks.errors import UserError
+from tasks.files.checkpoints import load_plain
 
 log = logging.getLogger("depthbench")
 
@@ -78,7 +78,7 @@ def check_checkpoint(folder: Path, manifest: Mapping[str, Any]) -> None:
         )
     again = f"delete {folder} and run its suite again"
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        saved = load_plain(path, mmap=True)
         finished = [(phase["name"], phase["steps"]) for phase in saved["depthbench"]["finished"]]
     except Exception as error:
         raise UserError(f"{path} is damaged and cannot be read: {again}") from error

@@ -14,6 +14,7 @@ from benchmarks.conformance.figures import deployed, differing
 from benchmarks.conformance.finding import Finding, failed, passed, some
 from benchmarks.conformance.subject import Subject
 from tasks.errors import UserError
+from tasks.files.checkpoints import load_plain
 
 
 def saves(subject: Subject) -> Finding:
@@ -99,7 +100,7 @@ def reloaded(network: torch.nn.Module) -> str:
         for tensor in network.state_dict().values():
             tensor.zero_()
     try:
-        network.load_state_dict(torch.load(file, weights_only=True))
+        network.load_state_dict(load_plain(file))
     except Exception as error:
         return str(error).strip().splitlines()[0]
     return ""

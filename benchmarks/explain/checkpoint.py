@@ -6,14 +6,14 @@ member of their own, which is never opened here.
 
 from __future__ import annotations
 
-import pickle
 import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from tasks.files.inert import InertUnpickler
 
 
 @dataclass(frozen=True)
@@ -84,27 +84,7 @@ def _records(path: Path) -> Mapping[str, Any]:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         with archive.open(names[0]) as file:
-            records = _Records(file).load()
+            records = InertUnpickler(file).load()
     if not isinstance(records, Mapping):
         raise TypeError("it holds no mapping")
     return records
-
-
-class _Absent:
-    """Stands for whatever only torch or numpy could make; nothing of theirs is called."""
-
-    def __new__(cls, *values: Any, **named: Any) -> _Absent:
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class _Records(pickle.Unpickler):
-    """Reads containers, numbers and texts; imports nothing that the file names."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Absent
-
-    def persistent_load(self, pid: Any) -> None:
-        return None

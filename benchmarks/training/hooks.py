@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -279,15 +278,6 @@ class CheckpointHook(Hook):
     def _save(self, runner: Any, iteration: int) -> None:
         started = time.monotonic()
         with self._meters.window("checkpoint"):
-            draft = self._path.with_suffix(".tmp")
-            meta = {"iter": iteration, "epoch": runner.epoch}
-            runner.save_checkpoint(
-                str(draft.parent),
-                draft.name,
-                meta=meta,
-                by_epoch=False,
-                save_param_scheduler=runner.param_schedulers is not None,
-            )
-            os.replace(draft, self._path)
+            runner.write_checkpoint(self._path, iteration)
         self._last = time.monotonic()
         self._wait = min(max(self._wait, 50 * (self._last - started)), self._longest)

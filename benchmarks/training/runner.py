@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,9 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from benchmarks.meters.session import RunMeters
+from benchmarks.training.checkpoint import write_checkpoint
 from tasks.base import BatchSource
-from tasks.openmmlab.safe_globals import allow_checkpoints
-
-allow_checkpoints()
+from tasks.files.checkpoints import load_plain
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 TrainStep = Callable[[BaseModel, dict[str, Any], OptimWrapper], dict[str, torch.Tensor]]
@@ -64,6 +64,10 @@ class TrainLoop(BaseLoop):
     def epoch(self) -> int:
         """The epoch under way, from 0."""
         return self._epoch
+
+    def go_on(self, iter: int, epoch: int) -> None:
+        """Count from where a checkpoint stopped."""
+        self._iter, self._epoch = iter, epoch
 
     @property
     def max_iters(self) -> int:
@@ -217,10 +221,32 @@ class PhaseRunner(Runner):
         """Move the model to the run's device, which need not be the one mmengine would pick."""
         return model.to(self._device)
 
+    def write_checkpoint(self, path: Path, iteration: int) -> None:
+        """Save model, optimizer and schedulers, and what the hooks add."""
+        checkpoint = {
+            "meta": {"iter": iteration, "epoch": self.epoch},
+            "state_dict": self.model.state_dict(),
+            "optimizer": self.optim_wrapper.state_dict(),
+            "param_schedulers": [each.state_dict() for each in self.param_schedulers or ()],
+        }
+        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        write_checkpoint(path, checkpoint)
+
     def resume(self, filename: str, **kwargs: Any) -> None:
-        """Resume on the CPU: the optimizer moves its state to where the parameters are."""
-        kwargs["map_location"] = "cpu"
-        super().resume(filename, **kwargs)
+        """Go on from a checkpoint of :meth:`write_checkpoint`.
+
+        mmengine's own way would read its message hub, for which torch must be allowed to make
+        objects, and run a config that stands in the file.
+        """
+        checkpoint = load_plain(Path(filename))
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        self.model.load_state_dict(checkpoint["state_dict"])
+        self.train_loop.go_on(**checkpoint["meta"])
+        self.optim_wrapper.load_state_dict(checkpoint["optimizer"])
+        states = checkpoint["param_schedulers"]
+        for scheduler, state in zip(self.param_schedulers or (), states, strict=True):
+            scheduler.load_state_dict(state)
+        self._has_loaded = True
 
     def _init_model_weights(self) -> None:
         """Draw nothing: the task drew the weights, and methods may have changed them since."""

@@ -16,6 +16,7 @@ from mmengine.model import BaseModel
 from benchmarks.budget import Part
 from benchmarks.meters.session import RunMeters
 from benchmarks.recipe import merge_recipe
+from benchmarks.training.checkpoint import write_checkpoint
 from benchmarks.training.hooks import (
     CheckpointHook,
     LossHook,
@@ -34,6 +35,7 @@ from benchmarks.training.state import PhaseState
 from methods.base import Method, Phase, PhaseResult, Phases
 from tasks.base import BatchSource, Recipe, Task
 from tasks.errors import UserError
+from tasks.files.checkpoints import load_plain
 
 log = logging.getLogger("depthbench")
 
@@ -233,9 +235,9 @@ class TrainingSession:
 
     def _save_phase_end(self) -> None:
         """A phase's end is a checkpoint of its own: model and records, no optimizer."""
-        draft = self.checkpoint.with_suffix(".tmp")
         with self.meters.window("checkpoint"):
-            torch.save(
+            write_checkpoint(
+                self.checkpoint,
                 {
                     "phase_done": True,
                     "state_dict": self.model.state_dict(),
@@ -243,9 +245,7 @@ class TrainingSession:
                     "depthbench": self.state.state_dict(),
                     "meters": self.meters.state_dict(),
                 },
-                draft,
             )
-            draft.replace(self.checkpoint)
 
 
 def _next(phases: Phases, result: PhaseResult) -> Phase | None:
@@ -293,8 +293,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        saved = dict(load_plain(path))
+    except (UserError, TypeError, ValueError) as error:
         log.warning("checkpoint %s cannot be read (%s): starting again", path.name, error)
         path.replace(path.with_suffix(".damaged"))
         return None

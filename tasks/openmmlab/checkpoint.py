@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-import pickle
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tasks.errors import UserError
-from tasks.openmmlab.safe_globals import allow_checkpoints
+from tasks.files.checkpoints import damaged, load_foreign, tensors_of
+
+log = logging.getLogger("depthbench")
 
 _INSIDE = ("state_dict", "model")
 """Keys that checkpoints of mmengine and timm, and of torchvision's references, keep tensors by."""
-_UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+)")
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -35,42 +33,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors by name, on the CPU.
 
     Reads what ``torch.save`` wrote, without running code that the file may hold, and safetensors
-    (told by the suffix).
+    (told by the suffix). Objects beside the tensors are dropped, and the log names them.
 
     Raises:
-        UserError: the file is absent, no checkpoint, or holds other Python objects.
+        UserError: the file is absent, or no checkpoint.
     """
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: give the path of a file")
-    content = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    for key in _INSIDE:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    tensors = (
-        {name: value for name, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    foreign = load_foreign(path)
+    tensors = tensors_of(foreign.content, _INSIDE)
     if not tensors:
-        raise UserError(f"{path} is a file of torch without a state_dict: give a checkpoint")
+        held = f" (it holds {', '.join(foreign.dropped[:3])})" if foreign.dropped else ""
+        raise UserError(f"{path} is a file of torch without a state_dict{held}: give a checkpoint")
+    if foreign.dropped:
+        log.info("%s: took the tensors, dropped %s", path.name, ", ".join(foreign.dropped))
     return tensors
-
-
-def _torch(path: Path) -> Any:
-    allow_checkpoints()
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = _UNSUPPORTED.search(str(error))
-        if found:
-            raise UserError(
-                f"{path} holds the Python object {found.group(1)}, which is not loaded from a "
-                "file: save the state_dict alone with torch.save"
-            ) from error
-        raise UserError(_damaged(path)) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise UserError(_damaged(path)) from error
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -95,8 +74,4 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
                 tensors[name] = flat.view(shape)
         return tensors
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(_damaged(path)) from error
-
-
-def _damaged(path: Path) -> str:
-    return f"{path} is damaged or no checkpoint: download it again, or name another file"
+        raise UserError(damaged(path)) from error

@@ -79,7 +79,7 @@ def method_sources(
     _add_named(walk, further, f"method '{name}'")
     patterns = METHODS.names()
     waiting, done = (
-        {_pattern(patterns, name), *_registered(patterns, _strings(options or {}))},
+        {_pattern(patterns, name), *_registered(patterns, strings(options or {}))},
         set(),
     )
     while waiting:
@@ -178,14 +178,14 @@ def _own_sources(walk: Walk) -> Iterator[tuple[SourceFile, bool]]:
             yield read_source(path), walk.sources.is_shared(label)
 
 
-def _strings(values: Any) -> Iterator[str]:
+def strings(values: Any) -> Iterator[str]:
     """All strings among options, at any depth."""
     if isinstance(values, str):
         yield values
     elif isinstance(values, Mapping):
         for key, value in values.items():
-            yield from _strings(key)
-            yield from _strings(value)
+            yield from strings(key)
+            yield from strings(value)
     elif isinstance(values, list | tuple | set):
         for value in values:
-            yield from _strings(value)
+            yield from strings(value)

@@ -31,8 +31,10 @@ from benchmarks.launch.suite_run import Job, SuiteRun, plan_run
 from benchmarks.launch.timing import duration
 from benchmarks.records import Row
 from benchmarks.run_folder import find_run, finished_record
+from benchmarks.spec import RunSpec
 from benchmarks.store import FINISHED, Plan, PlannedRun, Store
-from benchmarks.verification import CURVE
+from benchmarks.trust import require_trust
+from benchmarks.verification import CURVE, MANIFEST
 from tasks.errors import UserError
 
 DEFAULT = Path("results") / "reruns"
@@ -73,6 +75,9 @@ def rerun(
             "changed; default what the std over seeds and the number of images allow.",
         ),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the Python files that the run's manifest names.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
@@ -89,6 +94,7 @@ def rerun(
     original = read_original(run)
     messages = console(stderr=as_json)
     spec = dict(original.manifest["spec"])
+    require_trust(RunSpec.from_dict(spec), original.folder / MANIFEST, trust)
     if device is not None:
         spec["device"] = device
     try:
@@ -121,8 +127,13 @@ def read_original(told: str) -> Original:
     folder = find_run(told)
     record = finished_record(folder)
     doubts = []
-    if id_holds(record.manifest) is False:
+    holds = id_holds(record.manifest)
+    if holds is False:
         doubts.append("the run's manifest is not the one that its id was made from")
+    elif holds is None:
+        doubts.append(
+            "whether the run's manifest is the one that its id was made from is not known"
+        )
     curve = read_curve(folder / CURVE) or []
     return Original(folder, record.manifest, record.rows(), curve, doubts)
 

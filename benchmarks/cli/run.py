@@ -28,6 +28,7 @@ from benchmarks.launch.suite_run import (
 from benchmarks.launch.timing import duration, time_left
 from benchmarks.records import Row
 from benchmarks.store import FINISHED, RUNNING, Store
+from benchmarks.trust import listing
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended."""
@@ -80,6 +81,8 @@ def run(
                 plan = plan.with_budget(Budget.parse(budget))
             if seeds is not None:
                 plan = replace(plan, seeds=tuple(range(seeds)))
+            for line in listing(plan.specs()):
+                messages.print(line, highlight=False, markup=False, soft_wrap=True)
             store = Store(results if results is not None else Path("results") / plan.name)
             with nullcontext() if dry_run else store.lock():
                 with messages.status("checking the runs") as status:

@@ -50,6 +50,9 @@ def show(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N, in place of the run's.")
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the Python files that the run's manifest names.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of paths.")
     ] = False,
@@ -63,9 +66,13 @@ def show(
     """
     # Not at the top: torch is slow to import, and ``--help`` needs none of it.
     from benchmarks.run_folder import find_run, finished_manifest
+    from benchmarks.spec import RunSpec
+    from benchmarks.trust import require_trust
+    from benchmarks.verification import MANIFEST
 
     folder = find_run(run)
-    finished_manifest(folder)
+    spec = RunSpec.from_dict(finished_manifest(folder)["spec"])
+    require_trust(spec, folder / MANIFEST, trust)
     from benchmarks.trained import trained_model
     from tasks.base import Drawing
 

@@ -12,7 +12,8 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 from torch import nn
 
 from tasks.base import Recipe
-from tasks.errors import UserError, unknown_name
+from tasks.errors import UserError
+from tasks.openmmlab.names import require_type
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -32,15 +33,17 @@ class AutocastOptimWrapper(OptimWrapper):
 
 
 def check_types(recipe: Recipe) -> None:
-    """Refuse an optimizer or a scheduler that mmengine does not know."""
+    """Refuse an optimizer or a scheduler that mmengine's registries do not hold.
+
+    Raises:
+        UserError: names the first.
+    """
     for kind, registry, configs in (
         ("optimizer", OPTIMIZERS, [recipe.optimizer]),
         ("scheduler", PARAM_SCHEDULERS, list(recipe.schedule)),
     ):
         for config in configs:
-            name = config.get("type")
-            if registry.get(name) is None:
-                raise unknown_name(kind, str(name), registry.module_dict)
+            require_type(kind, config, registry.module_dict)
 
 
 def optim_wrapper_config(

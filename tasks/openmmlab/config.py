@@ -16,7 +16,7 @@ NEEDED = ("model", "train_dataloader", "val_dataloader", "optim_wrapper", "train
 
 
 def load_config(name: str, scope: str) -> Config:
-    """A config as its file says.
+    """A config as its file says. The file is Python, and is run.
 
     Args:
         name: ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py`` for one that the package ships,
@@ -161,6 +161,8 @@ def _shipped(package: str, inside: str, scope: str) -> Path:
         )
     root = Path(spec.origin).parent / ".mim" / "configs"
     path = root / inside
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{package}::{inside} is no config of {PACKAGES[scope]}: give its own path")
     if path.suffix != ".py":
         path = path.with_name(path.name + ".py")
     if not path.is_file():

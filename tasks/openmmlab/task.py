@@ -34,6 +34,7 @@ from tasks.openmmlab.config import (
 )
 from tasks.openmmlab.datasets import dataset_options
 from tasks.openmmlab.forward import predict_forward, tensor_forward
+from tasks.openmmlab.names import require_registered
 from tasks.openmmlab.ops import missing_ops
 from tasks.openmmlab.pictures import read_alike
 from tasks.openmmlab.ready import Ready
@@ -333,6 +334,7 @@ class OpenMMLabTask(Task):
             raise unknown_name("arch", name, [*self.ready, f"{self.scope}::FOLDER/FILE.py"])
         with openmmlab(self.scope):
             config = load_config(self._source(name), self.scope)
+            require_registered(changes, self.scope)
         if name in self.ready:
             override(config, self.ready[name].changes)
         weights = take_weights(config.model)

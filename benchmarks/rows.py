@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from benchmarks import cells
 from benchmarks.records import COLUMNS, FAILED, OK, UNAVAILABLE, Row
 from tasks.errors import UserError
 
 HEADER = ",".join(COLUMNS) + "\n"
 """The first line of every ``rows.csv``."""
 
+_ESCAPED = re.compile("""[,\n"]'""")
+"""A cell that begins with an apostrophe: few files have one."""
 _SEED, _VALUE, _STATUS = map(COLUMNS.index, ("seed", "value", "status"))
 
 
@@ -57,17 +61,19 @@ def parse_rows(
         raise fail(1, f"this is not a rows.csv of depthbench: the header must be {HEADER.strip()}")
     if not text.endswith("\n"):
         raise fail(last, "the last line is cut short")
+    escaped = _ESCAPED.search(text) is not None
     rows: list[Row] = []
     line = 0
     try:
-        for line, cells in _records(text):
+        for line, record in _records(text):
             if line == 1:
                 continue
-            if len(cells) != len(COLUMNS):
-                raise fail(line, f"{len(cells)} fields instead of {len(COLUMNS)}")
-            if keep is not None and not keep(cells):
+            if len(record) != len(COLUMNS):
+                raise fail(line, f"{len(record)} fields instead of {len(COLUMNS)}")
+            found = list(map(cells.read, record)) if escaped else record
+            if keep is not None and not keep(found):
                 continue
-            rows.append(_row(cells))
+            rows.append(_row(found))
     except ValueError as error:
         raise fail(line, str(error)) from error
     except csv.Error as error:
@@ -91,15 +97,15 @@ def _records(text: str) -> Iterator[tuple[int, list[str]]]:
         quoted.append(line + "\n")
         open_quote ^= line.count('"') % 2 == 1
         if not open_quote:
-            for cells in csv.reader(quoted, strict=True):
-                yield number, cells
+            for record in csv.reader(quoted, strict=True):
+                yield number, record
             quoted = []
-    for cells in csv.reader(quoted, strict=True):
-        yield number, cells
+    for record in csv.reader(quoted, strict=True):
+        yield number, record
 
 
-def _row(cells: Sequence[str]) -> Row:
-    text, status = cells[_VALUE], cells[_STATUS]
+def _row(record: Sequence[str]) -> Row:
+    text, status = record[_VALUE], record[_STATUS]
     value = float(text) if text else None
     if value is not None and not math.isfinite(value):
         raise ValueError(f"'{text}' is not a finite number")
@@ -107,14 +113,15 @@ def _row(cells: Sequence[str]) -> Row:
         raise ValueError(f"unknown status '{status}'")
     if (value is None) == (status == OK):
         raise ValueError(f"status '{status}' with the value '{text}'")
-    values: list[Any] = list(cells)
-    values[_SEED], values[_VALUE] = int(cells[_SEED]), value
+    values: list[Any] = list(record)
+    values[_SEED], values[_VALUE] = int(record[_SEED]), value
     return Row(*values)
 
 
 def _field(text: str) -> str:
     # UTF-8 and every csv reader must hold it: names of files in messages may be anything.
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+    text = cells.written(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    text = text.replace("\0", "\\0")
     # csv.writer would leave a lone carriage return unquoted, which csv.reader takes for an end.
     quoted = any(sign in text for sign in ',"\r\n')
     return '"' + text.replace('"', '""') + '"' if quoted else text

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
+from benchmarks import cells
 from benchmarks.building import build_run, prepared_model
 from benchmarks.costing import variant_costs
 from benchmarks.evaluation import Rows, add_analysis, evaluate
@@ -151,7 +152,8 @@ def curve_csv(curve: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(curve)
+    for point in curve:
+        writer.writerow(dict(zip(point, cells.record(point.values()), strict=True)))
     return text.getvalue()
 
 

@@ -27,6 +27,7 @@ from tasks.registry import match
 HARNESS = ("benchmarks.run", "benchmarks.planning")
 """Where the code starts that trains and measures, and counts the steps."""
 NOT_DECIDING = {
+    "cells": "writes text in CSV files",
     "cli": "what the terminal shows",
     "code_identity": "names runs",
     "compare": "reads numbers that are there",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import cells
 from benchmarks.compare.conditions import Conditions, conditions_of
 from benchmarks.files import write_text_atomic
 from benchmarks.records import BUSY, FAILED, Row, busy_note, declare_metric
@@ -142,10 +143,10 @@ def read_reference(path: Path) -> Reference:
             raise ValueError(f"the header must be {','.join(COLUMNS)}")
         if not text.endswith("\n"):
             raise ValueError("the file is cut short")
-        for cells in lines:
-            if len(cells) != len(COLUMNS):
-                raise ValueError(f"{len(cells)} fields instead of {len(COLUMNS)}")
-            key, entry = _parse(dict(zip(COLUMNS, cells, strict=True)))
+        for line in lines:
+            if len(line) != len(COLUMNS):
+                raise ValueError(f"{len(line)} fields instead of {len(COLUMNS)}")
+            key, entry = _parse(dict(zip(COLUMNS, map(cells.read, line), strict=True)))
             entries[key] = entry
             declare_metric(key.metric, entry.unit)
     except (csv.Error, ValueError) as error:
@@ -220,24 +221,25 @@ def _entry(line: Line, column: Column, conditions: Conditions | None) -> Entry |
     return Entry(column.info.unit, dict(sorted(values.items())), conditions, told)
 
 
-def _parse(cells: Mapping[str, str]) -> tuple[Key, Entry]:
+def _parse(line: Mapping[str, str]) -> tuple[Key, Entry]:
     values = {}
-    for pair in cells["values"].split():
+    for pair in line["values"].split():
         seed, _, value = pair.partition("=")
         values[int(seed)] = float(value)
         if not math.isfinite(values[int(seed)]):
             raise ValueError(f"'{value}' is not a finite number")
-    if cells["n"] != str(len(values)):
-        raise ValueError(f"n is {cells['n']}, and there are {len(values)} values")
-    conditions = Conditions(**{kind: cells[kind] for kind in KEPT})
-    key = Key(*(cells[name] for name in Key._fields))
-    return key, Entry(cells["unit"], values, conditions, cells["reason"])
+    if line["n"] != str(len(values)):
+        raise ValueError(f"n is {line['n']}, and there are {len(values)} values")
+    conditions = Conditions(**{kind: line[kind] for kind in KEPT})
+    key = Key(*(line[name] for name in Key._fields))
+    return key, Entry(line["unit"], values, conditions, line["reason"])
 
 
 def _cells(key: Key, entry: Entry) -> list[str]:
     values = " ".join(f"{seed}={value!r}" for seed, value in sorted(entry.values.items()))
     conditions = [getattr(entry.conditions, kind) for kind in KEPT]
-    return [*key, entry.unit, str(len(entry.values)), values, *conditions, entry.reason]
+    texts = [*key, entry.unit, str(len(entry.values)), values, *conditions, entry.reason]
+    return list(map(cells.written, texts))
 
 
 def _field(text: str) -> str:

@@ -91,12 +91,14 @@ def as_recorded(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
 def id_holds(manifest: Mapping[str, Any]) -> bool | None:
     """Whether the run's id follows from its manifest; a manifest that was changed gives another.
 
-    None where that cannot be told: the id has no digest, or it is of a version that hashed a method
-    file apart from the fingerprint.
+    None where that cannot be told: the id has no digest, private texts were taken out of the
+    manifest, or it is of a version that hashed a method file apart from the fingerprint.
     """
     spec, fingerprint = manifest.get("spec"), manifest.get("fingerprint")
     digest = str(manifest.get("run_id", "")).rpartition("-")[2]
     if not isinstance(spec, dict) or not isinstance(fingerprint, dict) or len(digest) != 12:
+        return None
+    if manifest.get("redacted"):
         return None
     code = fingerprint.get("code")
     if spec.get("method_file") and "method_file" not in (code if isinstance(code, dict) else {}):

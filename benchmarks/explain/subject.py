@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from benchmarks import cells
 from benchmarks.explain.checkpoint import Progress, read_progress
 from benchmarks.records import OK, Row, declare_metric
 from benchmarks.report.columns import QUALITIES
@@ -170,11 +171,11 @@ def read_curve(path: Path) -> list[Point] | None:
     if not text.endswith("\n"):
         raise UserError(f"{path}:{len(lines) + 1}: the file {again}")
     points = []
-    for number, cells in enumerate(lines, 2):
+    for number, line in enumerate(lines, 2):
         try:
-            if len(cells) != len(columns):
+            if len(line) != len(columns):
                 raise ValueError
-            points.append(dict(zip(columns, map(_cell, columns, cells), strict=True)))
+            points.append(dict(zip(columns, map(_cell, columns, line), strict=True)))
         except ValueError:
             raise UserError(f"{path}:{number}: the file {again}") from None
     return points
@@ -182,7 +183,7 @@ def read_curve(path: Path) -> list[Point] | None:
 
 def _cell(column: str, text: str) -> Any:
     if column == "phase":
-        return text
+        return cells.read(text)
     if column in ("epoch", "step"):
         return int(text)
     value = float(text) if text else None

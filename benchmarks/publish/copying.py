@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import disk_errors
-from benchmarks.plan import PLAN, REPRODUCTION, check_reproduction
+from benchmarks.files import disk_errors, write_json_atomic, write_text_atomic
+from benchmarks.plan import (
+    PLAN,
+    REPRODUCTION,
+    Plan,
+    PlannedRun,
+    check_reproduction,
+    vouch_for,
+    write_plan,
+)
+from benchmarks.publish.private import Redactor
 from benchmarks.report.load import Results, read_folder
-from benchmarks.verification import DIGEST, RECORDS, ROWS, UNVERIFIED
+from benchmarks.verification import (
+    DIGEST,
+    MANIFEST,
+    RECORDS,
+    ROWS,
+    UNVERIFIED,
+    read_manifest,
+    seal,
+)
 from tasks.errors import UserError
 
 OF_SUITE = (PLAN, ROWS, *REPRODUCTION)
@@ -59,11 +77,47 @@ def copy_results(source: Path, published: Path, name: str = "") -> Path:
         for file, place in _files(Path(source), results):
             (new / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, new / place)
+        take_out_private(new, Redactor())
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def take_out_private(folder: Path, redactor: Redactor) -> list[Path]:
+    """Take secrets and private names out of a copy of results, in place.
+
+    The manifest of a run whose records change says so (``redacted``), and digests are made anew.
+
+    Returns:
+        The files that were changed.
+    """
+    changed = [path for path in sorted(folder.rglob("*.*")) if _redact(path, redactor)]
+    for run in {path.parent for path in changed if path.name in RECORDS and path.parent != folder}:
+        manifest = read_manifest(run)
+        if manifest is not None:
+            write_json_atomic(run / MANIFEST, {**manifest, "redacted": True})
+            seal(run)
+    if any(path.parent == folder for path in changed):
+        vouch_for(folder, [folder / name for name in REPRODUCTION if (folder / name).exists()])
+    return changed
+
+
+def _redact(path: Path, redactor: Redactor) -> bool:
+    if path.suffix not in (".json", ".csv", ".md") or path.name == DIGEST:
+        return False
+    before = path.read_text(encoding="utf-8")
+    after = redactor.text(before)
+    if after == before:
+        return False
+    if path.name == PLAN:
+        plan = {key: value for key, value in json.loads(after).items() if key != "sha256"}
+        runs = tuple(PlannedRun(**run) for run in plan.pop("runs"))
+        write_plan(path.parent, Plan(**plan, runs=runs))
+    else:
+        write_text_atomic(path, after)
+    return True
 
 
 def is_published(folder: Path) -> bool:

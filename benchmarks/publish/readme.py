@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from benchmarks.files import write_text_atomic
 from benchmarks.plan import check_reproduction
@@ -114,11 +115,25 @@ def text_of(found: Sequence[Published], others: Sequence[Path], reference: bool)
         parts.append(_SOME_REDUCED if full else _REDUCED)
     for other in others:
         heading = other.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        parts.append(f"[{heading}]({other.name}).\n")
+        parts.append(f"[{markdown_escape(heading)}]({quote(other.name)}).\n")
     if reference:
         parts.append("`main.csv` is what `depthbench gate` holds a change against.\n")
     parts += ["\n".join(_section(each)) for each in found]
     return "\n".join(parts)
+
+
+def inert(text: str) -> str:
+    """Markdown of somebody's without HTML, and with links to the web and beside it alone."""
+    text = _TAG.sub("&lt;", text)
+    for links in (_LINK, _REFERENCE):
+        text = links.sub(lambda link: link[0] if _SAFE.fullmatch(link[2]) else f"\\{link[0]}", text)
+    return text
+
+
+_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
+_LINK = re.compile(r"(\]\(\s*)([^)\s]*)")
+_REFERENCE = re.compile(r"(?m)^[ >]*(\[[^\]]+\]:\s*)(\S*)")
+_SAFE = re.compile(r"https?://[^&<]*|[\w./#%-]*")
 
 
 def _published(path: Path) -> Published:
@@ -126,7 +141,7 @@ def _published(path: Path) -> Published:
     check_reproduction(path, results.plan)
     reproduction = path / "reproduction.md"
     if reproduction.exists():
-        return Published(path, results, reproduction.read_text(encoding="utf-8"))
+        return Published(path, results, inert(reproduction.read_text(encoding="utf-8")))
     return Published(path, results, write_tables(path)["md"])
 
 
@@ -152,12 +167,12 @@ def _section(each: Published) -> Iterator[str]:
     runs = f"{_runs(each)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     marks = map(markdown_escape, each.results.marks)
     told = {
-        "Budget": each.budget + reduced,
+        "Budget": markdown_escape(each.budget + reduced),
         "Runs": runs + (f"; {failed} failed" if failed else ""),
-        "Where": facts.where(each.manifests),
-        "When": facts.when(each.manifests),
-        "With": facts.software(each.manifests),
-        "Commit": facts.commits(each.manifests),
+        "Where": markdown_escape(facts.where(each.manifests)),
+        "When": markdown_escape(facts.when(each.manifests)),
+        "With": markdown_escape(facts.software(each.manifests)),
+        "Commit": markdown_escape(facts.commits(each.manifests)),
         "Note": "; ".join(mark for mark in marks if mark not in each.table),
         "Files": ", ".join(_files(each)),
         "Manifests": "; ".join(_manifests(each)),
@@ -185,7 +200,7 @@ def _files(each: Published) -> Iterator[str]:
     }
     for name, words in names.items():
         if (each.path / name).exists():
-            yield f"[{words}](published/{each.name}/{name})"
+            yield f"[{words}]({quote(f'published/{each.name}/{name}')})"
 
 
 def _manifests(each: Published) -> Iterator[str]:
@@ -198,7 +213,7 @@ def _manifests(each: Published) -> Iterator[str]:
             groups.setdefault((*setting, run.method), []).append(run)
     for names, runs in groups.items():
         links = ", ".join(
-            f"[{run.seed}](published/{each.name}/runs/{run.run_id}/manifest.json)"
+            f"[{run.seed}]({quote(f'published/{each.name}/runs/{run.run_id}/manifest.json')})"
             for run in sorted(runs, key=lambda run: run.seed)
         )
-        yield f"{' '.join(names)} {links}"
+        yield f"{markdown_escape(' '.join(names))} {links}"

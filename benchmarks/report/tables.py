@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import cells
 from benchmarks.files import write_text_atomic
 from benchmarks.records import Row
 from benchmarks.report.columns import Column, column_for, default_columns
@@ -84,7 +85,7 @@ def frame(lines: Sequence[Line], columns: Sequence[Column]) -> pandas.DataFrame:
     records = []
     for line in lines:
         record = {
-            name: getattr(line.network, name)
+            name: cells.written(getattr(line.network, name))
             for name in ("task", "dataset", "arch", "method", "variant")
         }
         record["seeds"] = len(line.seeds)

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Collection, Iterable, Sequence
 
+from benchmarks import cells
 from benchmarks.report.columns import Column
 from benchmarks.report.load import Results
 from benchmarks.report.summary import Cell, Line
@@ -44,15 +45,17 @@ def write_lines(
         for column, what in zip(columns, whats, strict=True):
             cell = line.cells[column.key]
             writer.writerow(
-                [
-                    *(*told, *line.network, *what),
-                    *_numbers(cell),
-                    *("" if cell.ratio is None else repr(cell.ratio), baseline),
-                    "1" if (number, column.key) in best else "",
-                    " ".join(map(str, _measured(cell))),
-                    "; ".join(cell.reasons),
-                    " ".join(map(str, sorted(cell.busy))),
-                ]
+                cells.record(
+                    [
+                        *(*told, *line.network, *what),
+                        *_numbers(cell),
+                        *("" if cell.ratio is None else repr(cell.ratio), baseline),
+                        "1" if (number, column.key) in best else "",
+                        " ".join(map(str, _measured(cell))),
+                        "; ".join(cell.reasons),
+                        " ".join(map(str, sorted(cell.busy))),
+                    ]
+                )
             )
     return text.getvalue()
 

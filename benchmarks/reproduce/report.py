@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks import cells
 from benchmarks.console import console
 from benchmarks.files import write_text_atomic
 from benchmarks.report.text import markdown_cell, markdown_escape, markdown_line
@@ -97,9 +98,9 @@ def markdown(reproduction: Reproduction, findings: Sequence[Finding]) -> str:
     from tabulate import tabulate
 
     body, notes = lines(findings)
-    cells = [[markdown_cell(cell) for cell in line] for line in body]
+    shown = [[markdown_cell(cell) for cell in line] for line in body]
     align = ["right" if name in NUMBERS else "left" for name in HEADINGS]
-    table = tabulate(cells, HEADINGS, tablefmt="pipe", disable_numparse=True, colalign=align)
+    table = tabulate(shown, HEADINGS, tablefmt="pipe", disable_numparse=True, colalign=align)
     told = "  \n".join(f"[{n}] {markdown_escape(text)}" for n, text in enumerate(notes, 1))
     parts = [markdown_line(heading(reproduction) + "."), table, told, totals(findings) + "."]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -114,7 +115,8 @@ def comma_separated(reproduction: Reproduction, findings: Sequence[Finding]) -> 
     ]
     writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    for each in records:
+        writer.writerow(dict(zip(each, cells.record(each.values()), strict=True)))
     return text.getvalue()
 
 

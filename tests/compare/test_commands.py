@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +174,14 @@ def test_ten_thousand_runs_are_compared_in_seconds(tmp_path: Path) -> None:
     seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("compared with end_to_end") == 100
-    # About 4 s where two cores are shared by many; the limit only catches what grows faster.
-    assert seconds < 10
+    # What reading the files alone takes here: processors differ threefold. 10,000 runs take about
+    # 5 times that; what grows faster than the number of runs takes far more.
+    began = time.process_time()
+    for path in tmp_path.glob("runs/*"):
+        json.loads((path / "manifest.json").read_bytes())
+        list(csv.reader(io.StringIO((path / "rows.csv").read_text())))
+    reading = time.process_time() - began
+    assert seconds < 15 * reading
 
 
 def quickstart_run() -> tuple[list[list[str]], dict[str, Any], dict[str, object]]:

@@ -48,6 +48,7 @@ NOT_DECIDING = {
     "rows": "writes rows as text",
     "shapes": "checks files that are there",
     "sources": "names runs",
+    "stopping": "ends a process before its run is done",
     "store": "writes files of results",
     "trial": "estimates and refuses before a run",
     "verification": "seals what was measured",

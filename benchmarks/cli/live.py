@@ -17,6 +17,7 @@ from benchmarks.launch.suite_run import Job, Observer, Outcome
 from benchmarks.launch.timing import duration, time_left
 from benchmarks.records import metric_info
 
+STOPPING = "stopping after its training step; the same signal again stops at once"
 ROWS_SHOWN = 15
 
 
@@ -65,6 +66,10 @@ class PlainDisplay(Observer):
         """Pass notes on."""
         if event["event"] == "note":
             self._write(f"{job.label} seed {job.seed}: {event['text']}")
+
+    def stopping(self, job: Job) -> None:
+        """Say what it waits for."""
+        self._write(f"{job.label} seed {job.seed}: {STOPPING}")
 
     def ended(self, outcome: Outcome) -> None:
         """Write the run's line."""
@@ -134,6 +139,11 @@ class LiveDisplay(Observer):
 
     def tick(self) -> None:
         """Draw."""
+        self._live.refresh()
+
+    def stopping(self, job: Job) -> None:
+        """Show what it waits for."""
+        self._note = STOPPING
         self._live.refresh()
 
     def ended(self, outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.claims import Claim
-from benchmarks.cli.run import INTERRUPTED, display
+from benchmarks.cli.run import display, leave
 from benchmarks.console import console
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import PRELOAD
@@ -27,6 +27,7 @@ from benchmarks.reproduce.report import print_findings, write
 from benchmarks.reproduce.routes import Setting
 from benchmarks.reproduce.routing import select_claims
 from benchmarks.statistics.equivalence import CONTRADICTED
+from benchmarks.stopping import stop_signals
 from benchmarks.store import Plan, PlannedRun, Store
 from tasks.errors import UserError
 
@@ -101,7 +102,7 @@ def reproduce(
     messages = console(stderr=as_json)
     driver: SuiteRun | None = None
     try:
-        with ForkServer(_preload(claims)) as server:
+        with stop_signals(), ForkServer(_preload(claims)) as server:
             setting = Setting(profile.value, has_gpu(server, device), device)
             shown_table = None if table is None else claims[0].table
             made = Reproduction(paper, shown_table, setting, tuple(range(count)))
@@ -118,12 +119,8 @@ def reproduce(
                 driver = _driver(made, store, server)
                 with display(driver, messages) as shown:
                     rows = driver.run(shown)
-    except KeyboardInterrupt:
-        done = "no run had begun"
-        if driver is not None:
-            done = f"{driver.finished()} of {len(driver.jobs)} runs are finished"
-        typer.echo(f"stopped: {done}; the same command goes on from here", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        raise leave(stop, driver) from None
     findings = judge_items(made.items, _by_run(rows))
     files = write(store.path, made, findings)
     vouch_for(store.path, files)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks.cli.run import INTERRUPTED, display
+from benchmarks.cli.run import display, leave
 from benchmarks.console import console
 from benchmarks.explain.agreement import compare_runs
 from benchmarks.explain.origin import (
@@ -32,6 +32,7 @@ from benchmarks.launch.timing import duration
 from benchmarks.records import Row
 from benchmarks.run_folder import find_run, finished_record
 from benchmarks.spec import RunSpec
+from benchmarks.stopping import stop_signals
 from benchmarks.store import FINISHED, Plan, PlannedRun, Store
 from benchmarks.trust import require_trust
 from benchmarks.verification import CURVE, MANIFEST
@@ -98,7 +99,7 @@ def rerun(
     if device is not None:
         spec["device"] = device
     try:
-        with ForkServer(preload_for_tasks([str(spec.get("task"))])) as server:
+        with stop_signals(), ForkServer(preload_for_tasks([str(spec.get("task"))])) as server:
             with messages.status("checking the run"):
                 job = plan_run(server, spec)
             changed = changes(original.manifest.get("fingerprint") or {}, planned_print(job))
@@ -106,9 +107,8 @@ def rerun(
             tell(messages, job, changed, original.doubts, store)
             with store.lock():
                 carry_out(server, job, store, original, messages)
-    except KeyboardInterrupt:
-        typer.echo("stopped: the same command goes on from here", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        raise leave(stop, None) from None
     found = judge(original, store.run_dir(job.run_id), changed, tolerance)
     if as_json:
         places = {"run": str(original.folder), "rerun": str(store.run_dir(job.run_id))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from contextlib import nullcontext
 from dataclasses import replace
@@ -27,11 +28,9 @@ from benchmarks.launch.suite_run import (
 )
 from benchmarks.launch.timing import duration, time_left
 from benchmarks.records import Row
+from benchmarks.stopping import Stopped, exit_code, stop_signals
 from benchmarks.store import FINISHED, RUNNING, Store
 from benchmarks.trust import listing
-
-INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended."""
 
 
 def run(
@@ -66,14 +65,16 @@ def run(
 ) -> None:
     """Run every method of a suite on its tasks; the same command goes on where it stopped.
 
-    Exits with 0 when every run is finished, 1 when one failed, 130 after Ctrl-C.
+    Exits with 0 when every run is finished, 1 when one failed, 130 after Ctrl-C, and 128 and the
+    signal's number after SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2: the run under way ends its step and
+    saves a checkpoint first.
 
     Example: depthbench run my_suite.yaml --results results/my_suite
     """
     messages = console(stderr=as_json)
     driver: SuiteRun | None = None
     try:
-        with ForkServer(preload_for(suite)) as server:
+        with stop_signals(), ForkServer(preload_for(suite)) as server:
             plan = read_suite_file(server, suite, method_file)
             if device is not None:
                 plan = plan.with_device(device)
@@ -101,18 +102,33 @@ def run(
                 driver = SuiteRun(jobs, recorded_plan(plan, jobs), store, server, publish)
                 with display(driver, messages) as shown:
                     rows = driver.run(shown)
-    except KeyboardInterrupt:
-        done = "no run had begun"
-        if driver is not None:
-            done = f"{driver.finished()} of {len(driver.jobs)} runs are finished"
-        typer.echo(f"stopped: {done}; the same command goes on from here", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        raise leave(stop, driver) from None
     if as_json:
         print(json.dumps(document(driver, rows, store), indent=2))
     else:
         print_results(driver, store)
     if driver.failures():
         raise typer.Exit(1)
+
+
+def leave(stop: KeyboardInterrupt, driver: SuiteRun | None) -> typer.Exit:
+    """Say where a command was stopped, and give what it exits with.
+
+    Args:
+        stop: Ctrl-C, or a signal.
+        driver: of the runs; None before there was one.
+    """
+    by = f" by {stop}" if isinstance(stop, Stopped) else ""
+    at = getattr(stop, "at", {})
+    told = [f"checkpoint at step {at['step']} of phase {at['phase']}"] if at else []
+    if driver is None:
+        told.append("no run had begun")
+    else:
+        told.append(f"{driver.finished()} of {len(driver.jobs)} runs are finished")
+    with contextlib.suppress(OSError):  # a terminal that was closed takes no text
+        typer.echo(f"stopped{by}: {'; '.join(told)}; the same command goes on from here", err=True)
+    return typer.Exit(exit_code(stop))
 
 
 def publish(folder: Path) -> None:

@@ -20,12 +20,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.launch.server import EVENT, FAILURE, INTEGER, RESULT, USER_ERROR
+from benchmarks.launch.server import (
+    DEFERS,
+    EVENT,
+    FAILURE,
+    INTEGER,
+    RESULT,
+    STOPPED,
+    USER_ERROR,
+)
+from benchmarks.stopping import Stopped
 from tasks.errors import UserError
 
 TICK_SECONDS = 0.25
+STEP_SECONDS = 600.0
+"""How long a child that was asked to stop may take for its training step and a checkpoint."""
 GRACE_SECONDS = 3.0
-"""How long a child that was asked to stop may take before it is killed."""
+"""How long one that is not training may take before it is killed."""
 CLOSE_SECONDS = 0.5
 """How long the server may take to notice that it is no longer needed: it does unless it imports."""
 
@@ -63,6 +74,8 @@ class ForkServer:
         self._preload = tuple(preload)
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._defers = False
+        """Whether the process under way would finish a training step before it stops."""
         self._start()
 
     def __enter__(self) -> ForkServer:
@@ -83,6 +96,7 @@ class ForkServer:
         on_event: Callable[[Event], None] | None = None,
         log: Path | None = None,
         on_tick: Callable[[], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
     ) -> Any:
         """Return ``function(*args, report)``, run in a fresh process.
 
@@ -94,8 +108,11 @@ class ForkServer:
             log: file that the process's stdout and stderr are appended to, at descriptor level;
                 None leaves both on this process's stderr.
             on_tick: called here about four times a second.
+            on_stop: called here when the process was told to stop, and may have to end its step.
 
         Raises:
+            KeyboardInterrupt: this process, or the function's, was told to stop. Its attribute
+                ``at`` is a mapping with ``step`` and ``phase`` where a checkpoint was saved.
             UserError: the function raised it.
             RunFailed: it raised anything else (the traceback is in the log), exited or was killed.
         """
@@ -108,15 +125,23 @@ class ForkServer:
                 channel.send((sys.path, None if log is None else str(Path(log).absolute())))
                 channel.send_bytes(payload)
             for kind, content in self._messages(channel, on_tick):
-                if kind != EVENT:
+                if kind == DEFERS:
+                    self._defers = content
+                elif kind != EVENT:
                     outcome = (kind, content)
                 elif on_event is not None:
                     on_event(content)
             status = self._read_integer()
+        except KeyboardInterrupt as stop:
+            if on_stop is not None:
+                on_stop()
+            stop.at = self._end(pid, channel)  # type: ignore[attr-defined]
+            raise
         except BaseException:
-            self._end(pid)
+            self._end(pid, channel)
             raise
         finally:
+            self._defers = False
             channel.close()
         return _outcome(outcome, status)
 
@@ -197,23 +222,57 @@ class ForkServer:
         number: int = INTEGER.unpack(data)[0]
         return number
 
-    def _end(self, pid: int) -> None:
-        """Ask the child to stop, kill it when it does not, and wait for its end."""
+    def _end(self, pid: int, channel: Connection) -> dict[str, Any]:
+        """Ask the child to stop, kill it when it does not, and wait for its end.
+
+        Returns:
+            Where it has saved a checkpoint; empty if it has not.
+        """
+        at: dict[str, Any] = {}
         if self._control is None:
-            return
+            return at
         try:
-            for request in (signal.SIGTERM, signal.SIGKILL):
+            # The child alone: it needs its readers of pictures until its step is done.
+            for request in (lambda: os.kill(pid, signal.SIGTERM), lambda: _kill_group(pid)):
                 if not wait([self._control], 0):
                     with contextlib.suppress(ProcessLookupError):
-                        os.killpg(pid, request)
-                if wait([self._control], GRACE_SECONDS):
+                        request()
+                at |= self._farewell(channel)
+                if wait([self._control], 0):
                     with contextlib.suppress(RunFailed):
                         self._read_integer()
-                    return
+                    return at
             self.close()
+            return at
         except BaseException:  # a second Ctrl-C: no more patience
             self.close()
             raise
+
+    def _farewell(self, channel: Connection) -> dict[str, Any]:
+        """Wait for the child's end, as long as it may take; where it has saved a checkpoint."""
+        assert self._control is not None
+        at: dict[str, Any] = {}
+        sources: list[Any] = [channel, self._control]
+        began = time.monotonic()
+        while time.monotonic() - began < (STEP_SECONDS if self._defers else GRACE_SECONDS):
+            ready = wait(sources, TICK_SECONDS)
+            if self._control in ready:
+                break
+            if channel in ready:
+                try:
+                    kind, content = channel.recv()
+                except Exception:  # a message that the signal cut in two
+                    sources.remove(channel)
+                    continue
+                if kind == DEFERS:
+                    self._defers, began = content, time.monotonic()
+                elif kind == STOPPED and content["step"] is not None:
+                    at = {"step": content["step"], "phase": content["phase"]}
+        return at
+
+
+def _kill_group(pid: int) -> None:
+    os.killpg(pid, signal.SIGKILL)
 
 
 def _outcome(outcome: tuple[str, Any] | None, status: int) -> Any:
@@ -224,6 +283,10 @@ def _outcome(outcome: tuple[str, Any] | None, status: int) -> Any:
         raise UserError(content)
     if kind == FAILURE:
         raise RunFailed(content)
+    if kind == STOPPED:
+        stop = Stopped(content["number"])
+        stop.at = {} if content["step"] is None else content  # type: ignore[attr-defined]
+        raise stop
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         names = {number.value: number.name for number in signal.Signals}

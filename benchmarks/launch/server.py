@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
+from benchmarks.stopping import PROCESS, SIGNALS, StopRun
 from benchmarks.streams import secure_streams
 from tasks.errors import UserError
 
@@ -36,6 +37,7 @@ INTEGER = struct.Struct("!q")
 """How process ids and wait statuses travel over the control socket."""
 
 RESULT, EVENT, USER_ERROR, FAILURE = "result", "event", "user_error", "failure"
+STOPPED, DEFERS = "stopped", "defers"
 
 _PR_SET_PDEATHSIG = 1
 
@@ -43,7 +45,9 @@ _PR_SET_PDEATHSIG = 1
 def serve(control_fd: int, preload: Sequence[str]) -> None:
     """Import ``preload``, then fork one child a request until the parent hangs up."""
     secure_streams()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # They are for the parent, which ends the run; here they come where all processes get them.
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
     for name in preload:
         # A module that is absent or broken is reported by the run that needs it, not from here.
         with contextlib.suppress(Exception):
@@ -126,6 +130,7 @@ def _child(channel: Connection) -> NoReturn:
         if log is not None:
             _redirect(log)
         function, args = channel.recv()
+        PROCESS.listen(lambda defers: channel.send((DEFERS, defers)))
         if isinstance(function, str):
             function = resolve(function)
 
@@ -137,6 +142,9 @@ def _child(channel: Connection) -> NoReturn:
         if log is not None:  # without one, the parent's own message is enough
             print(f"error: {error}", file=sys.stderr)
         channel.send((USER_ERROR, str(error)))
+    except StopRun as stop:
+        code = 128 + stop.number
+        channel.send((STOPPED, {"number": stop.number, "step": stop.step, "phase": stop.phase}))
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException as error:

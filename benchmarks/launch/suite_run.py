@@ -113,6 +113,9 @@ class Observer:
     def tick(self) -> None:
         """A quarter of a second has passed."""
 
+    def stopping(self, job: Job) -> None:
+        """The run was told to stop, and ends its training step first."""
+
     def ended(self, outcome: Outcome) -> None:
         """A run has ended, well or not; its rows are on disk."""
 
@@ -287,6 +290,7 @@ class SuiteRun:
                 on_event=lambda event: observer.event(job, event),
                 log=folder / LOG,
                 on_tick=observer.tick,
+                on_stop=lambda: observer.stopping(job),
             )
             if not self._store.is_finished(job.run_id):
                 reason = "the run ended without a whole set of results"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from mmengine.hooks import Hook
 
 from benchmarks.meters.session import RunMeters
+from benchmarks.stopping import StopRun
 from benchmarks.training.random_state import random_state, set_random_state
 from benchmarks.training.state import PhaseState
 from methods.base import Phase
@@ -252,14 +253,13 @@ class CheckpointHook(Hook):
 
     def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
         """Save inside an epoch; its end is left to ``after_train_epoch``, after validation."""
-        whole_step = (runner.iter + 1) % self._accumulate == 0
-        if self._due() and whole_step and not runner.train_loop.last_of_epoch:
+        if self._due() and self.whole_step(runner.iter + 1) and not runner.train_loop.last_of_epoch:
             self._save(runner, runner.iter + 1)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Save after validation."""
         finished = runner.iter >= runner.max_iters or runner.train_loop.stopped
-        if not finished and self._due() and runner.iter % self._accumulate == 0:
+        if not finished and self._due() and self.whole_step(runner.iter):
             self._save(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -272,12 +272,30 @@ class CheckpointHook(Hook):
         """Go on drawing where the checkpoint stopped."""
         set_random_state(checkpoint["random"])
 
+    def stop(self, runner: Any, number: int, epoch_ended: bool) -> NoReturn:
+        """Save between two steps and leave, as a signal asked for.
+
+        Args:
+            runner: of the phase.
+            number: of the signal.
+            epoch_ended: whether the hooks of the epoch's end, validation among them, are to come.
+
+        Raises:
+            StopRun: always.
+        """
+        self._save(runner, runner.iter, epoch_ended=epoch_ended)
+        raise StopRun(number, runner.iter, self._state.phase)
+
+    def whole_step(self, iterations: int) -> bool:
+        """Whether so many batches end with an optimizer step."""
+        return iterations % self._accumulate == 0
+
     def _due(self) -> bool:
         return time.monotonic() - self._last >= self._wait
 
-    def _save(self, runner: Any, iteration: int) -> None:
+    def _save(self, runner: Any, iteration: int, epoch_ended: bool = False) -> None:
         started = time.monotonic()
         with self._meters.window("checkpoint"):
-            runner.write_checkpoint(self._path, iteration)
+            runner.write_checkpoint(self._path, iteration, epoch_ended)
         self._last = time.monotonic()
         self._wait = min(max(self._wait, 50 * (self._last - started)), self._longest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from benchmarks.meters.session import RunMeters
+from benchmarks.stopping import requested, whole_steps
 from benchmarks.training.checkpoint import write_checkpoint
+from benchmarks.training.hooks import CheckpointHook
 from tasks.base import BatchSource
 from tasks.files.checkpoints import load_plain
 
@@ -36,6 +38,7 @@ class TrainLoop(BaseLoop):
         train_step: the method's step.
         steps: batches to train on; None to go on until a hook ends it.
         meters: of the run.
+        saver: saves a checkpoint where a signal stops the run.
     """
 
     def __init__(
@@ -45,13 +48,16 @@ class TrainLoop(BaseLoop):
         train_step: TrainStep,
         steps: int | None,
         meters: RunMeters,
+        saver: CheckpointHook | None = None,
     ) -> None:
         super().__init__(runner, source)
+        self._saver = saver
         self._train_step = train_step
         self._meters = meters
         self._max_iters = sys.maxsize if steps is None else steps
         self._expected = steps
         self._epoch = 0
+        self._epoch_ended = False
         self._iter = 0
         self.stopped = False
 
@@ -65,9 +71,18 @@ class TrainLoop(BaseLoop):
         """The epoch under way, from 0."""
         return self._epoch
 
-    def go_on(self, iter: int, epoch: int) -> None:
-        """Count from where a checkpoint stopped."""
-        self._iter, self._epoch = iter, epoch
+    def go_on(self, iter: int, epoch: int, epoch_ended: bool = False, last: bool = False) -> None:
+        """Count from where a checkpoint stopped.
+
+        Args:
+            iter: batches trained on.
+            epoch: the epoch that the next one belongs to.
+            epoch_ended: whether the hooks of an epoch's end are still to be called.
+            last: whether no further batch follows.
+        """
+        self._iter, self._epoch, self._epoch_ended = iter, epoch, epoch_ended
+        if last:
+            self._max_iters = self._expected = iter
 
     @property
     def max_iters(self) -> int:
@@ -107,6 +122,8 @@ class TrainLoop(BaseLoop):
     def run(self) -> nn.Module:
         """Train until the batches are used up or a hook sets ``stopped``."""
         self.runner.call_hook("before_train")
+        if self._epoch_ended:
+            self.runner.call_hook("after_train_epoch")
         while self._iter < self._max_iters and not self.stopped:
             self._run_epoch()
         self.runner.call_hook("after_train")
@@ -119,6 +136,17 @@ class TrainLoop(BaseLoop):
         runner.model.train()
         batches = self.dataloader.epoch(self._epoch, start)
         index = start
+        with whole_steps():
+            self._run_steps(batches, index)
+        runner.call_hook("after_train_epoch")
+
+    def _run_steps(self, batches: Iterator[dict[str, Any]], index: int) -> None:
+        """Train on the rest of an epoch, or up to where a signal stops the run.
+
+        Raises:
+            StopRun: a signal asked for it; a checkpoint was saved.
+        """
+        runner = self.runner
         while self._iter < self._max_iters:
             waiting = time.perf_counter()
             batch = next(batches, None)
@@ -132,7 +160,11 @@ class TrainLoop(BaseLoop):
             runner.call_hook("after_train_iter", batch_idx=index, data_batch=batch, outputs=outputs)
             self._iter += 1
             index += 1
-        runner.call_hook("after_train_epoch")
+            number = requested()
+            if number is not None and self._saver is not None:
+                if self._saver.whole_step(self._iter):
+                    ended = index >= len(self.dataloader) or self._iter >= self._max_iters
+                    self._saver.stop(runner, number, ended)
 
 
 def images_of(batch: dict[str, Any]) -> int:
@@ -180,7 +212,8 @@ class PhaseRunner(Runner):
         name: str,
         checkpoint: str | None = None,
     ) -> None:
-        self._loop = (source, train_step, steps, meters)
+        saver = next((hook for hook in hooks if isinstance(hook, CheckpointHook)), None)
+        self._loop = (source, train_step, steps, meters, saver)
         self._meters = meters
         self._method_hooks = {id(hook) for hook in method_hooks}
         self._device = device
@@ -221,10 +254,18 @@ class PhaseRunner(Runner):
         """Move the model to the run's device, which need not be the one mmengine would pick."""
         return model.to(self._device)
 
-    def write_checkpoint(self, path: Path, iteration: int) -> None:
-        """Save model, optimizer and schedulers, and what the hooks add."""
+    def write_checkpoint(self, path: Path, iteration: int, epoch_ended: bool = False) -> None:
+        """Save model, optimizer and schedulers, and what the hooks add.
+
+        Args:
+            path: of the file.
+            iteration: batches trained on.
+            epoch_ended: whether the hooks of an epoch's end are still to be called.
+        """
+        last = epoch_ended and iteration >= self.max_iters
+        meta = {"iter": iteration, "epoch": self.epoch, "epoch_ended": epoch_ended, "last": last}
         checkpoint = {
-            "meta": {"iter": iteration, "epoch": self.epoch},
+            "meta": meta,
             "state_dict": self.model.state_dict(),
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [each.state_dict() for each in self.param_schedulers or ()],

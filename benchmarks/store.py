@@ -86,6 +86,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._records: dict[str, tuple[object, Record | None]] = {}
+        self._folder: tuple[int, int] | None = None
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{path} is a file: name a folder for the results")
 
@@ -104,6 +105,18 @@ class Store:
         with hold(self.path):
             self._remove_temporaries()
             yield
+
+    def watch(self) -> None:
+        """Remember which folder this is, for :meth:`require_present`."""
+        self._folder = _folder_at(self.path)
+
+    def require_present(self) -> None:
+        """Raise ``UserError`` if the folder is no longer the one that was remembered."""
+        if self._folder is not None and _folder_at(self.path) != self._folder:
+            raise UserError(
+                f"the results folder {self.path} was removed, renamed or replaced while this "
+                "command wrote to it: put it back, and give the same command again"
+            )
 
     def run_dir(self, run_id: str) -> Path:
         """Where a run keeps its files."""
@@ -288,6 +301,15 @@ def read_rows(path: Path) -> list[Row]:
     if content is None:
         raise UserError(f"cannot read {path}: there is no such file")
     return parse_rows(content, str(path))
+
+
+def _folder_at(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a folder; None where there is none."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def _stamp(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:

@@ -7,6 +7,7 @@ listed before they run. A results folder may be anybody's: its Python files run 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from benchmarks.sources import strings
 from benchmarks.spec import RunSpec
@@ -43,8 +44,12 @@ def require_trust(spec: RunSpec, where: object, trust: bool) -> None:
 
 
 def listing(specs: Iterable[RunSpec]) -> list[str]:
-    """A line for every Python file that a suite names: ``runs Python: FILE``."""
-    files = dict.fromkeys(each for spec in specs for each in python_files(spec))
+    """A line for every Python file that a suite names: ``runs Python: FILE``.
+
+    A method file is named on the command line, and not in a suite.
+    """
+    named = [replace(spec, method_file=None) for spec in specs]
+    files = dict.fromkeys(each for spec in named for each in python_files(spec))
     return [f"runs Python: {each}" for each in files]
 
 

@@ -261,6 +261,7 @@ class SuiteRun:
             for sentence in upkeep.damage_of_folder(self._store):
                 observer.found_damage(sentence)
         self._store.write_plan(self._plan)
+        self._store.watch()
         rows = self._collect(observer)
         half_done = unfinished_runs(self._store)
         for job in self.waiting():
@@ -272,16 +273,23 @@ class SuiteRun:
             self.outcomes.append(outcome)
             rows = self._collect(observer)
             observer.ended(outcome)
+        self._store.require_present()
         upkeep.require_ended(self._store, [job.run_id for job in self.jobs])
         return rows
 
     def _run(self, job: Job, observer: Observer) -> Outcome:
+        self._store.require_present()
         had_failed = self._store.state(job.run_id) == FAILED
         folder = self._store.open_run(job.run_id)
         if had_failed:  # the row that says so is not the run's any more
             self._collect(observer)
         began = time.monotonic()
         reason = ""
+
+        def tick() -> None:
+            self._store.require_present()
+            observer.tick()
+
         try:
             self._server.call(
                 self._execute,
@@ -289,7 +297,7 @@ class SuiteRun:
                 str(folder.absolute()),
                 on_event=lambda event: observer.event(job, event),
                 log=folder / LOG,
-                on_tick=observer.tick,
+                on_tick=tick,
                 on_stop=lambda: observer.stopping(job),
             )
             if not self._store.is_finished(job.run_id):
@@ -298,6 +306,7 @@ class SuiteRun:
             reason = error.reason
         except UserError as error:
             reason = str(error)
+        self._store.require_present()
         if reason:
             manifest = started_manifest(folder) or {"run_id": job.run_id, **job.planned}
             row = job.failed_row(reason)
@@ -313,6 +322,7 @@ class SuiteRun:
         return bool(sentences)
 
     def _collect(self, observer: Observer) -> list[Row]:
+        self._store.require_present()
         self._set_damaged_aside(observer)
         rows = self._store.write_collected(self._plan.runs)
         self._publish(self._store.path)

@@ -16,6 +16,7 @@ from benchmarks.budget import Budget
 from benchmarks.launch import ForkServer
 from benchmarks.launch.suite_run import Job, Observer, SuiteRun, recorded_plan
 from benchmarks.report.load import read_folder
+from benchmarks.stopping import Stopped, exit_code, stop_signals
 from benchmarks.store import Store, read_rows
 from benchmarks.suite import MethodEntry, Suite, TaskEntry
 from tasks.errors import UserError
@@ -78,6 +79,42 @@ def drive(server, tmp_path):
 
 def calls(driver, run_id):
     return (driver._store.run_dir(run_id) / "calls.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("when", ["started", "ended"])
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_results_folder_that_vanishes_is_an_error(drive, tmp_path, when, how):
+    class Removing(Recorder):
+        def remove(self):
+            if (tmp_path / "results").exists() and not (tmp_path / "elsewhere").exists():
+                (tmp_path / "results").rename(tmp_path / "elsewhere")
+                if how == "replaced":
+                    (tmp_path / "results").mkdir()
+
+        def started(self, job):
+            if when == "started":
+                self.remove()
+
+        def ended(self, outcome):
+            if when == "ended":
+                self.remove()
+
+    with pytest.raises(UserError, match="results was removed, renamed or replaced while"):
+        drive({"a": {}, "b": {}}, recorder=Removing())
+    assert not list(tmp_path.glob("results/*")), "nothing is made anew where the folder was"
+
+
+def test_signals_that_are_ignored_stay_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals():
+            signal.raise_signal(signal.SIGHUP)
+            with pytest.raises(Stopped) as stop:
+                signal.raise_signal(signal.SIGUSR1)
+        assert exit_code(stop.value) == 128 + signal.SIGUSR1
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_every_run_lands_in_rows_csv_in_plan_order(drive):

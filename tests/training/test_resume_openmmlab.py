@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from benchmarks.conformance.subject import contained
 from benchmarks.meters.session import RunMeters
 from benchmarks.planning import plan_runs
 from benchmarks.run import execute
+from benchmarks.stopping import PROCESS, StopRun
 from benchmarks.store import read_manifest, read_rows
 from benchmarks.training import session as session_module
 from benchmarks.training.hooks import CheckpointHook
@@ -54,6 +56,7 @@ class Stopping(Method):
 
     changes_nothing = True
     stop_at: int | None = None
+    told_at: int | None = None
 
     def __init__(self) -> None:
         self.steps = 0
@@ -65,6 +68,8 @@ class Stopping(Method):
         self.steps += 1
         if self.steps == self.stop_at:
             raise Interrupted
+        if self.steps == self.told_at:
+            PROCESS.number = signal.SIGTERM
         return super().train_step(model, data, optim_wrapper)
 
 
@@ -86,11 +91,11 @@ def every_step(monkeypatch):
     monkeypatch.setattr(session_module, "CheckpointHook", Eager)
 
 
-def trained(task: Task, folder, stop_at: int | None = None):
+def trained(task: Task, folder, stop_at: int | None = None, told_at: int | None = None):
     """The weights and the curve, without its times, of a run of ``STEPS`` batches."""
     torch.manual_seed(0)
     method = Stopping()
-    method.stop_at = stop_at
+    method.stop_at, method.told_at = stop_at, told_at
     model = method.prepare(task.build_model())
     recipe = task.recipe
     session = TrainingSession(
@@ -127,6 +132,16 @@ def test_resumed_at_any_step_equals_uninterrupted(family, tmp_path):
         assert steps == STEPS - stop_at + 1
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
         assert repr(resumed_curve) == repr(curve)
+    # By a signal in the last step of an epoch, before its validation.
+    try:
+        with pytest.raises(StopRun):
+            trained(task, tmp_path / "told", told_at=3)
+    finally:
+        PROCESS.number = None
+    resumed, resumed_curve, steps = trained(task, tmp_path / "told")
+    assert steps == STEPS - 3
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert repr(resumed_curve) == repr(curve)
 
 
 def test_the_draws_of_a_step_matter(tmp_path):

@@ -43,8 +43,7 @@ def write_text_atomic(path: Path, text: str) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with disk_errors(path):
-        # Not its parents: where a results folder vanished under a command, none is made anew.
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "w", encoding="utf-8", newline="") as file:
                 file.write(text)

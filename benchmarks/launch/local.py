@@ -276,6 +276,8 @@ def _kill_group(pid: int) -> None:
 
 
 def _outcome(outcome: tuple[str, Any] | None, status: int) -> Any:
+    kind: str
+    content: Any
     kind, content = outcome or ("", "")
     if kind == RESULT:
         return content

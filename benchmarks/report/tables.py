@@ -84,7 +84,7 @@ def frame(lines: Sequence[Line], columns: Sequence[Column]) -> pandas.DataFrame:
 
     records = []
     for line in lines:
-        record = {
+        record: dict[str, object] = {
             name: cells.written(getattr(line.network, name))
             for name in ("task", "dataset", "arch", "method", "variant")
         }

@@ -84,7 +84,7 @@ class _RunProcess:
         """Take :data:`SIGNALS` from here on.
 
         Args:
-            tell: is told whenever a stop begins or ceases to wait for a training step.
+            tell: is called with whether a stop waits for a training step, when that changes.
         """
         self.tell = tell
         own = os.getpid()

@@ -72,12 +72,15 @@ def test_list_needs_neither_torch_nor_half_a_second() -> None:
         "heavy = [m for m in ('torch', 'pandas', 'numpy', 'mmengine') if m in sys.modules]\n"
         "print(heavy, time.process_time() - start, file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    heavy, seconds = done.stderr.split("] ")
-    assert heavy == "["
-    assert float(seconds) < 0.5
+    spent = []
+    for _ in range(5):  # the least: the same work takes half as long again beside other processes
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+        )
+        heavy, seconds = done.stderr.split("] ")
+        assert heavy == "["
+        spent.append(float(seconds))
+    assert min(spent) < 0.5
 
 
 def test_list_shows_the_methods_of_a_file(tmp_path: Path) -> None:

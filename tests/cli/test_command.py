@@ -64,23 +64,29 @@ def test_list_json_agrees_with_the_text() -> None:
             assert f"  {entry['name']} " in text
 
 
-def test_list_needs_neither_torch_nor_half_a_second() -> None:
+def test_list_needs_neither_torch_nor_much_more_than_its_imports() -> None:
+    """About 3.5 times what typer and rich take to import, which is half a second at most here.
+
+    The same work takes two to four times as long on other processors and beside other processes.
+    """
     code = (
         "import sys, time\nstart = time.process_time()\n"
+        "import rich.console, rich.table, typer.main\n"
+        "imports = time.process_time() - start\n"
         "from benchmarks.cli import app\n"
         "app(['list'], standalone_mode=False)\n"
         "heavy = [m for m in ('torch', 'pandas', 'numpy', 'mmengine') if m in sys.modules]\n"
-        "print(heavy, time.process_time() - start, file=sys.stderr)"
+        "print(heavy, (time.process_time() - start) / imports, file=sys.stderr)"
     )
-    spent = []
-    for _ in range(5):  # the least: the same work takes half as long again beside other processes
+    ratios = []
+    for _ in range(3):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
         )
-        heavy, seconds = done.stderr.split("] ")
+        heavy, ratio = done.stderr.split("] ")
         assert heavy == "["
-        spent.append(float(seconds))
-    assert min(spent) < 0.5
+        ratios.append(float(ratio))
+    assert min(ratios) < 6
 
 
 def test_list_shows_the_methods_of_a_file(tmp_path: Path) -> None:

@@ -130,15 +130,15 @@ class ValidationHook(Hook):
         loop = runner.train_loop
         if (runner.epoch + 1) % self._every and runner.iter < loop.max_iters:
             return
-        loss = self._losses.mean()
-        if loss is not None and not np.isfinite(loss):
-            raise UserError(
-                f"the training loss became {loss} by step {runner.iter} of phase "
-                f"'{self._phase.name}': lower the learning rate or clip the gradient"
-            )
         with self._meters.window("evaluate"):
             # The window has just opened: what training has cost is booked to this moment.
             cost = {"seconds": self._meters.train_seconds(), **self._meters.spent_besides()}
+            loss = self._losses.mean()
+            if loss is not None and not np.isfinite(loss):
+                raise UserError(
+                    f"the training loss became {loss} by step {runner.iter} of phase "
+                    f"'{self._phase.name}': lower the learning rate or clip the gradient"
+                )
             scores = self._scores(runner.model)
             point = {
                 "epoch": runner.epoch + 1,

@@ -55,8 +55,8 @@ class Draws:
     column: Tensor
 
     def to(self, device: torch.device) -> Draws:
-        """The same on ``device``."""
-        return Draws(*(values.to(device) for values in vars(self).values()))
+        """The same on ``device``; the host does not wait for it."""
+        return Draws(*(values.to(device, non_blocking=True) for values in vars(self).values()))
 
     def __getitem__(self, chosen: slice) -> Draws:
         return Draws(*(values[chosen] for values in vars(self).values()))

@@ -68,6 +68,7 @@ class TrainBatches:
         workers: processes that read; 0 reads in this one.
         wide: for each image whether it is wider than high, where a batch shall hold images of one
             kind only, as mmdet's ``AspectRatioBatchSampler`` makes them; None mixes.
+        pin: lay the images in pinned memory, from which a GPU copies while it computes.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TrainBatches:
         seed: int,
         workers: int = 0,
         wide: Sequence[bool] | None = None,
+        pin: bool = False,
     ) -> None:
         self.dataset = dataset
         self._batch_size, self._seed, self._wide = batch_size, seed, wide
@@ -86,6 +88,7 @@ class TrainBatches:
             batch_sampler=self._order,
             num_workers=workers,
             persistent_workers=workers > 0,
+            pin_memory=pin,
             collate_fn=pseudo_collate,
             # A generator of its own: making an iterator must not draw from the global one.
             generator=torch.Generator(),
@@ -124,13 +127,16 @@ def group(order: Sequence[int], size: int, wide: Sequence[bool] | None) -> list[
     return batches + [left[start : start + size] for start in range(0, len(left), size)]
 
 
-def evaluation_batches(dataset: Any, batch_size: int, workers: int = 0) -> Iterator[dict[str, Any]]:
+def evaluation_batches(
+    dataset: Any, batch_size: int, workers: int = 0, pin: bool = False
+) -> Iterator[dict[str, Any]]:
     """All images in their order."""
     return iter(
         DataLoader(
             dataset,
             batch_size=batch_size,
             num_workers=workers,
+            pin_memory=pin,
             collate_fn=pseudo_collate,
             generator=torch.Generator(),
         )

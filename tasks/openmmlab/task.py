@@ -201,6 +201,8 @@ class OpenMMLabTask(Task):
                 f"{self.arch} needs the mmcv operation(s) {', '.join(ops)}, which only a compiled "
                 "mmcv has: install mmcv 2.1 in place of mmcv-lite, or choose another model"
             )
+        # Images travel while the GPU computes. mmsegmentation's class takes no argument for it.
+        model.data_preprocessor._non_blocking = True
         if self._pretrained not in (None, RANDOM):
             self.loaded = load_backbone(model.backbone, str(self._pretrained))
         return model
@@ -217,7 +219,14 @@ class OpenMMLabTask(Task):
         if batch_size < 1:
             raise UserError(f"the batch size must be at least 1, not {batch_size}")
         dataset = self._datasets["train"]
-        return TrainBatches(dataset, batch_size, seed, self._readers(device), self.wide(dataset))
+        return TrainBatches(
+            dataset,
+            batch_size,
+            seed,
+            self._readers(device),
+            self.wide(dataset),
+            pin=device.type == "cuda",
+        )
 
     def wide(self, dataset: Any) -> Sequence[bool] | None:
         """Which images are wider than high, where batches shall not mix them."""
@@ -230,7 +239,8 @@ class OpenMMLabTask(Task):
             UserError: ``split`` is neither ``val`` nor ``test``.
         """
         size = self._eval_batch_size or self.config.val_dataloader["batch_size"]
-        return evaluation_batches(self.split(split), size, self._readers(device))
+        pin = device.type == "cuda"
+        return evaluation_batches(self.split(split), size, self._readers(device), pin)
 
     def eval_size(self, split: str, device: torch.device) -> int:
         """Images in a split."""

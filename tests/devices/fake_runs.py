@@ -1,0 +1,84 @@
+"""Whole runs on the fake GPU, for processes of their own: what the host waited for in the steps."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from devices import fake_gpu
+
+from benchmarks import building, planning
+from benchmarks import run as run_module
+from benchmarks.budget import Budget
+from benchmarks.conformance.subject import Subject, contained
+from benchmarks.meters.session import RunMeters
+from benchmarks.spec import RunSpec
+from benchmarks.store import read_manifest, read_rows
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def run(
+    family: str,
+    method: str,
+    budget: Mapping[str, float],
+    recipe: Mapping[str, Any],
+    method_file: str | None,
+    report: Report,
+) -> dict[str, Any]:
+    """Plan and carry out a run of the conformance kit's network on the fake GPU.
+
+    Returns:
+        ``waits`` by place and ``launches`` in the steps that were watched, ``steps``, and
+        ``missing``: metric and reason of the rows without a value.
+    """
+    watched = 0
+
+    class Watched(RunMeters):
+        """Logs from step to step of the training window, and nothing that is no training."""
+
+        def begin_step(self, images: int) -> None:
+            nonlocal watched
+            super().begin_step(images)
+            fake_gpu.LOG.on = self.clock.innermost == "train"
+            watched += fake_gpu.LOG.on
+
+        def open(self, name: str) -> None:
+            fake_gpu.LOG.on = False
+            super().open(name)
+
+        def close(self) -> None:
+            fake_gpu.LOG.on = False
+            super().close()
+
+    building.select_device = lambda name: fake_gpu.GPU
+    run_module.RunMeters = Watched  # type: ignore[misc]
+    # What the code is does not matter here, and reading it takes longer than the run.
+    planning.fingerprint = lambda built: {}  # type: ignore[assignment]
+    run_module.require_planned_code = lambda *_: None
+    folder = tempfile.mkdtemp()
+    with contained(), fake_gpu.FakeGpu():
+        if method_file is not None:
+            building.import_method_file(method_file)
+        subject = Subject(method, task=family)
+        spec = RunSpec(
+            suite="fake",
+            profile="smoke",
+            task=family,
+            task_options={**subject.ground.options, "arch": subject.arch},
+            method=method,
+            method_options=subject.options,
+            seed=0,
+            budget=Budget(budget),
+            recipe={**subject.ground.recipe, **recipe},
+            threads=1,
+        )
+        (plan,) = planning.plan_runs([spec.to_dict()], report, estimate=True)
+        run_module.execute(plan, folder, report)
+    return {
+        "waits": dict(fake_gpu.LOG.waits),
+        "launches": fake_gpu.LOG.launches,
+        "steps": watched,
+        "missing": {},
+    }

@@ -35,6 +35,8 @@ def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
             return operations.images.batches(size)
         return built.task.example_input(size, built.device)
 
+    if not built.spec.latency_batch_sizes:
+        return found
     found += latencies(built, model, examples)
     size = max(built.spec.latency_batch_sizes)
     return found + guarded(

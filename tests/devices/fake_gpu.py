@@ -23,15 +23,21 @@ _setup_privateuseone_for_python_backend("fgpu")
 GPU = torch.device("fgpu:0")
 
 WAITS = frozenset(
-    "_local_scalar_dense _unique _unique2 bincount equal is_nonzero item masked_select nonzero "
-    "unique_consecutive unique_dim".split()
+    (
+        *("_local_scalar_dense", "_unique", "_unique2", "bincount", "equal", "is_nonzero", "item"),
+        *("masked_select", "nonzero", "unique_consecutive", "unique_dim"),
+    )
 )
 """Operations whose result, or its size, the host has to know."""
 INDEXING = frozenset(("index", "index_put", "index_put_", "_index_put_impl_"))
 _NO_KERNEL = frozenset(
-    "_reshape_alias _unsafe_view alias as_strided chunk detach diagonal empty empty_like "
-    "empty_strided expand lift_fresh new_empty new_empty_strided permute resize_ select set_ slice "
-    "split split_with_sizes squeeze t transpose unbind unfold unsqueeze view view_as_real".split()
+    (
+        *("_reshape_alias", "_unsafe_view", "alias", "as_strided", "chunk", "detach", "diagonal"),
+        *("empty", "empty_like", "empty_strided", "expand", "lift_fresh", "new_empty"),
+        *("new_empty_strided", "permute", "resize_", "select", "set_", "slice", "split"),
+        *("split_with_sizes", "squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view"),
+        "view_as_real",
+    )
 )
 """Operations that launch nothing."""
 _ROOT = Path(__file__).parents[2]
@@ -257,7 +263,9 @@ def _empty(size: Any, dtype: Any = None, *_: Any, **more: Any) -> GpuTensor:
 
 
 def _empty_strided(size: Any, stride: Any, dtype: Any = None, *_: Any, **__: Any) -> GpuTensor:
-    return GpuTensor(torch.empty_strided([int(n) for n in size], list(map(int, stride)), dtype=dtype))
+    return GpuTensor(
+        torch.empty_strided([int(n) for n in size], list(map(int, stride)), dtype=dtype)
+    )
 
 
 _install()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.conformance.settings import GROUNDS
-from benchmarks.launch.local import ForkServer, RunFailed
+from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import preload_for_tasks
 from methods import METHODS
 from tasks.errors import UserError
@@ -26,6 +26,11 @@ REFUSED = {
     ("optimal_depth", "detection"): "classification",
     ("optimal_depth", "segmentation"): "classification",
 }
+EXPLAINED = (
+    *("NVML", "RAPL", "no CUDA device", "the split has no object of this size"),
+    "no 'counted' time was recorded",
+)
+"""What reasons say of values that no fake device or tiny data set has."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,9 @@ def server() -> Iterator[ForkServer]:
         yield server
 
 
-def run(server: ForkServer, family: str, method: str, file: str | None = None, **recipe: Any):
+def run(
+    server: ForkServer, family: str, method: str, file: Path | None = None, **recipe: Any
+) -> dict[str, Any]:
     return server.call("devices.fake_runs:run", family, method, STEPS, recipe, file)
 
 
@@ -54,4 +61,40 @@ def test_no_step_waits_for_the_device(server: ForkServer, method: str, family: s
     seen = run(server, family, method)
     assert seen["steps"] >= 2
     assert bool(of_ours(seen["waits"])) == (method in WAITING), seen["waits"]
-    assert seen["missing"] == {}
+    unexplained = {
+        metric: reason
+        for metric, reason in seen["missing"].items()
+        if not any(told in reason for told in EXPLAINED)
+    }
+    assert unexplained == {}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"clip_grad": {"max_norm": 1.0}, "accumulate": 2},
+        {"channels_last": True},
+        {
+            "optimizer": {"type": "AdamW", "lr": 0.001},
+            "clip_grad": {"clip_value": 1.0, "type": "value"},
+        },
+    ],
+    ids=["clipped_and_accumulated", "channels_last", "adamw"],
+)
+def test_no_recipe_makes_a_step_wait(server: ForkServer, recipe: dict[str, Any]) -> None:
+    seen = run(server, "classification", "end_to_end", **recipe)
+    assert seen["steps"] >= 2
+    assert seen["launches"] > 50 * seen["steps"]
+    assert seen["waits"] == {}
+
+
+def test_a_method_that_mixes_devices_fails(server: ForkServer) -> None:
+    with pytest.raises(UserError, match=r"MixedDevices: \w+ at tests/devices/careless.py:\d+"):
+        run(server, "classification", "mixing", HERE / "careless.py")
+
+
+def test_a_method_that_waits_in_its_step_is_found(server: ForkServer) -> None:
+    seen = run(server, "classification", "waiting", HERE / "careless.py")
+    ((place, times),) = seen["waits"].items()
+    assert place.startswith("_local_scalar_dense at tests/devices/careless.py:")
+    assert times == seen["steps"]

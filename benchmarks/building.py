@@ -16,6 +16,7 @@ from torch import nn
 from benchmarks.plugins import import_method_file
 from benchmarks.recipe import merge_recipe
 from benchmarks.spec import RunSpec
+from benchmarks.training.kernels import set_kernels
 from benchmarks.training.optim import check_types, optim_wrapper_config
 from methods.base import METHODS, Method
 from tasks.base import TASKS, Recipe, Task, TaskView, sealed_test_split
@@ -63,6 +64,7 @@ def build_run(spec: RunSpec, begun: Callable[[str], None] = lambda part: None) -
     recipe = merge_recipe(task.recipe, spec.recipe)
     check_types(recipe)
     optim_wrapper_config(recipe, method.paramwise, device)
+    set_kernels(device, recipe, task.fixed_shapes)
     begun("task")
     task.check()
     return Built(spec, device, task, method, recipe, spec.method_label)

@@ -94,5 +94,6 @@ RECIPE_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "amp": ("float16, bfloat16 or null", lambda value: value in (None, "float16", "bfloat16")),
     "channels_last": ("true or false", lambda value: isinstance(value, bool)),
     "compile": ("true or false", lambda value: isinstance(value, bool)),
+    "tf32": ("true or false", lambda value: isinstance(value, bool)),
 }
 """Recipe fields: what their value must be, in words and as a check."""

@@ -105,7 +105,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     problem = add_analysis(built, networks, table)
     write_text_atomic(folder / "curve.csv", curve_csv(state.curve))
     segments.close()
-    # Once more: flags such as cuDNN's are set while training begins.
+    # Once more: a method may have set flags of its own.
     manifest["device"] |= kernel_facts(built.device)
     manifest.update(
         phases=[

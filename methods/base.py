@@ -75,7 +75,7 @@ class Phase:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Changes to the recipe for this phase, as a suite file writes them:
     ``{"optimizer": {"lr": 0.001}, "schedule": []}``. What is set up once for the whole run cannot
-    be among them: ``batch_size``, ``channels_last`` and ``compile``."""
+    be among them: ``batch_size``, ``channels_last``, ``compile`` and ``tf32``."""
     stop: Callable[[Sequence[Mapping[str, float]]], bool] | None = None
     """Asked after each validation, with the phase's curve so far: end the phase now?"""
     keep: bool = False

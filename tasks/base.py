@@ -62,6 +62,8 @@ class Recipe:
     """None, ``"float16"`` (with loss scaling) or ``"bfloat16"``."""
     channels_last: bool = False
     compile: bool = False
+    tf32: bool = False
+    """Whether a GPU may round the factors of float32 products and convolutions to TF32."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,9 @@ class Task(abc.ABC):
     imported by a computed name. All else that the task's code imports is found by reading it."""
     backbone_is_part: ClassVar[bool] = False
     """Whether the model has more than its backbone: then the backbone is costed apart too."""
+    fixed_shapes: ClassVar[bool] = False
+    """Whether all batches of training have one shape, so that cuDNN may search for its fastest
+    kernels."""
     dataset: str
     arch: str
     recipe: Recipe

@@ -31,14 +31,13 @@ def memory_balances(run: Subject) -> list[Balance]:
     ]
     if allocated is not None:
         whole = balanced(
-            "one training step beside the run's peak",
+            "one training step beside the peak of training",
             "B",
             parts,
             ("mem_peak_allocated", allocated),
             SLACK * allocated,
             f"one step stands for the run: {SLACK:.0%} of the peak",
-            "evaluation, an earlier phase or the weights kept of the best epoch took more than "
-            "the one step that was taken apart",
+            "some step of training took more than the one that was taken apart",
             "the parts are not all alive at the peak",
         )
         return [whole, *_nested(peaks)]

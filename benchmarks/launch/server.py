@@ -40,6 +40,17 @@ RESULT, EVENT, USER_ERROR, FAILURE = "result", "event", "user_error", "failure"
 STOPPED, DEFERS = "stopped", "defers"
 
 _PR_SET_PDEATHSIG = 1
+_CUDA_NOT_INITIALIZED = 3
+
+# The path comes first: with ``-c`` a stray ``tasks.py`` of the current folder would win otherwise.
+_FRESH = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from benchmarks.launch.server import fresh_child; fresh_child({fd})"
+)
+_NOTE = (
+    "the driver of the GPU was initialised before the runs, as where NVML is absent or the GPU is "
+    "a MIG instance: each run imports torch afresh, which takes some seconds"
+)
 
 
 def serve(control_fd: int, preload: Sequence[str]) -> None:
@@ -52,6 +63,9 @@ def serve(control_fd: int, preload: Sequence[str]) -> None:
         # A module that is absent or broken is reported by the run that needs it, not from here.
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    fresh = cuda_initialised()  # in a forked process CUDA would fail then
+    if fresh:
+        print(f"note: {_NOTE}", file=sys.stderr, flush=True)
     gc.collect()
     gc.freeze()  # collections in a child would otherwise copy every page of the imports
     control = socket.socket(fileno=control_fd)
@@ -70,6 +84,10 @@ def serve(control_fd: int, preload: Sequence[str]) -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for unused in (control, wake, wake_end):
                 unused.close()
+            if fresh:
+                os.set_inheritable(fds[0], True)
+                code = _FRESH.format(path=sys.path, fd=fds[0])
+                os.execv(sys.executable, [sys.executable, "-c", code])
             _child(Connection(fds[0]))
         os.close(fds[0])
         _own_group(pid)
@@ -114,6 +132,25 @@ def _own_group(pid: int) -> None:
 def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def cuda_initialised() -> bool:
+    """Whether this process has initialised the driver of CUDA."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        return bool(
+            driver.cuCtxGetCurrent(ctypes.byref(ctypes.c_void_p())) != _CUDA_NOT_INITIALIZED
+        )
+    except (OSError, AttributeError):  # no driver
+        return False
+
+
+def fresh_child(fd: int) -> NoReturn:
+    """A child that shares nothing with the server, whose channel is ``fd``."""
+    secure_streams()
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
+    _child(Connection(fd))
 
 
 def _child(channel: Connection) -> NoReturn:

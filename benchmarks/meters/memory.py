@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.meters.nvml import NvmlDevice, NvmlError
+from benchmarks.meters.windows import Key, Windows, flat, nested
 from benchmarks.records import Measurement
 
 NO_CUDA = "no CUDA device in this run"
 
 
-class PeakMemory:
+Peaks = dict[str, float]
+"""Bytes by metric; ``mem_alloc_retries`` is a running total."""
+
+RETRIES = "mem_alloc_retries"
+TRAINED = ("train", "counted")
+"""Windows in which steps of training are made, the first one of a phase left out."""
+WARM_UP = "first_step"
+
+
+class PeakMemory(Windows[Peaks]):
     """Peak allocated, reserved and process memory on CUDA, and peak resident set on the host.
 
-    The maxima are this object's own. Whoever resets CUDA's peak statistics (mmengine's log
-    processor does, at each log) loses nothing if ``observe`` is called before.
+    Every window has peaks of its own, for which the marks are reset at its boundaries. The rows of
+    a phase are those of its training alone: neither the first step, whose workspaces are for
+    search and compilation, nor evaluation, checkpoints and what comes after training are among
+    them. What the allocator and the process keep of those from then on is.
+
+    Whoever else resets CUDA's peak statistics loses nothing if :meth:`flush` is called before.
 
     Args:
         device: the device of the run.
@@ -27,7 +42,7 @@ class PeakMemory:
     """
 
     metrics = (
-        *("mem_peak_allocated", "mem_peak_reserved", "mem_peak_process", "mem_alloc_retries"),
+        *("mem_peak_allocated", "mem_peak_reserved", "mem_peak_process", RETRIES),
         "mem_peak_resident",
     )
 
@@ -37,13 +52,12 @@ class PeakMemory:
         nvml: Any = None,
         proc: str | Path = "/proc/self",
     ) -> None:
+        super().__init__()
         self._device = torch.device(device)
         self._proc = Path(proc)
-        self._peaks: dict[str, float] = {}
+        self._peaks: dict[Key, Peaks] = defaultdict(dict)
         self._missing: dict[str, str] = {}
         self._notes: dict[str, str] = {}
-        self._retries = 0
-        self._retries_before = 0
         self._nvml: NvmlDevice | None = None
         if self._device.type == "cuda":
             try:
@@ -52,73 +66,76 @@ class PeakMemory:
                 self._missing["mem_peak_process"] = f"no NVML device: {error}"
 
     def start(self) -> None:
-        """Reset the system's own marks and begin."""
+        """Reset the system's own marks."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-            torch.cuda.reset_peak_memory_stats(self._device)
-            self._retries_before = self._cuda_retries()
-        if not self._reset_resident():
-            self._notes["mem_peak_resident"] = "since the process began: the mark cannot be reset"
-
-    def observe(self) -> None:
-        """Take the maxima up to now; cheap enough for every log interval."""
-        if self._device.type == "cuda":
-            self._raise("mem_peak_allocated", torch.cuda.max_memory_allocated(self._device))
-            self._raise("mem_peak_reserved", torch.cuda.max_memory_reserved(self._device))
-            self._observe_process()
-            self._retries += max(0, self._cuda_retries() - self._retries_before)
-            self._retries_before = self._cuda_retries()
-        resident = self._resident()
-        if resident is not None:
-            self._raise("mem_peak_resident", resident)
+        self._last = self._read()
 
     def stop(self) -> None:
-        """Take the maxima at the end."""
-        self.observe()
+        """Take the maxima of the open window."""
+        self.flush()
 
-    def measurements(self) -> list[Measurement]:
-        """Bytes of every kind of peak, and the allocator's retries."""
-        self.observe()
+    def measurements(self, phase: str = "train") -> list[Measurement]:
+        """Bytes of every kind of peak while a phase trained, and the allocator's retries."""
+        self.flush()
         cuda = self._device.type == "cuda"
         rows = []
-        for metric in ("mem_peak_allocated", "mem_peak_reserved", "mem_peak_process"):
-            reason = self._missing.get(metric, "never observed") if cuda else NO_CUDA
-            rows.append(self._row(metric, reason))
-        rows.append(
-            Measurement("mem_alloc_retries", float(self._retries))
-            if cuda
-            else Measurement("mem_alloc_retries", None, NO_CUDA)
-        )
-        rows.append(self._row("mem_peak_resident", "this system tells no peak resident set"))
+        for metric in self.metrics[:-1]:
+            reason = self._missing.get(metric, "no step was trained in this phase")
+            rows.append(self._row(phase, metric, reason if cuda else NO_CUDA))
+        rows.append(self._row(phase, "mem_peak_resident", "no peak resident set is known here"))
         return rows
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to keep its maxima."""
-        self.observe()
-        return {"peaks": dict(self._peaks), "retries": self._retries, "notes": dict(self._notes)}
+        self.flush()
+        return {"peaks": nested(self._peaks), "notes": dict(self._notes)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the maxima of the run's earlier segments."""
-        for metric, value in state["peaks"].items():
-            self._raise(metric, value)
-        self._retries += state["retries"]
+        for key, peaks in flat(state["peaks"]).items():
+            self._add(key, peaks)
         self._notes = {**state["notes"], **self._notes}
 
-    def _row(self, metric: str, reason: str) -> Measurement:
-        if metric in self._peaks:
-            return Measurement(metric, self._peaks[metric], self._notes.get(metric, ""))
+    def _row(self, phase: str, metric: str, reason: str) -> Measurement:
+        note = self._notes.get(metric, "")
+        for windows, which in ((TRAINED, ""), ((WARM_UP,), "of the first step, with its warm-up")):
+            accounts = [self._peaks.get((phase, window), {}) for window in windows]
+            found = [peaks[metric] for peaks in accounts if metric in peaks]
+            if found:
+                value = sum(found) if metric == RETRIES else max(found)
+                return Measurement(metric, value, "; ".join(filter(None, (note, which))))
         return Measurement(metric, None, reason)
 
-    def _raise(self, metric: str, value: float) -> None:
-        self._peaks[metric] = max(float(value), self._peaks.get(metric, 0.0))
+    def _add(self, key: Key, peaks: Peaks) -> None:
+        account = self._peaks[key]
+        for metric, value in peaks.items():
+            before = account.get(metric, 0.0)
+            account[metric] = before + value if metric == RETRIES else max(before, value)
 
-    def _observe_process(self) -> None:
-        if self._nvml is None:
-            return
-        try:
-            self._raise("mem_peak_process", self._nvml.process_memory())
-        except NvmlError as error:
-            self._missing["mem_peak_process"] = str(error)
+    def _read(self) -> Peaks:
+        """The maxima since the last reading; new ones begin."""
+        found: Peaks = {}
+        if self._device.type == "cuda":
+            found["mem_peak_allocated"] = torch.cuda.max_memory_allocated(self._device)
+            found["mem_peak_reserved"] = torch.cuda.max_memory_reserved(self._device)
+            found[RETRIES] = self._cuda_retries()
+            torch.cuda.reset_peak_memory_stats(self._device)
+            if self._nvml is not None:
+                try:
+                    found["mem_peak_process"] = self._nvml.process_memory()
+                except NvmlError as error:
+                    self._missing["mem_peak_process"] = str(error)
+        resident = self._resident()
+        if resident is not None:
+            found["mem_peak_resident"] = resident
+        if not self._reset_resident():
+            self._notes["mem_peak_resident"] = "since the process began: the mark cannot be reset"
+        return {metric: float(value) for metric, value in found.items()}
+
+    def _book(self, key: Key, start: Peaks, end: Peaks) -> None:
+        retries = end.get(RETRIES, 0.0) - start.get(RETRIES, 0.0)
+        self._add(key, {**end, RETRIES: retries} if RETRIES in end else end)
 
     def _cuda_retries(self) -> int:
         return torch.cuda.memory_stats(self._device).get("num_alloc_retries", 0)

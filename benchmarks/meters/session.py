@@ -60,7 +60,7 @@ class RunMeters:
         self.steps = StepLedger()
         self.places: dict[str, float] = defaultdict(float)
         """Seconds outside the budget by what they went into."""
-        self._windows = (self.clock, self.gpu, self.cpu, self.machine)
+        self._windows = (self.clock, self.gpu, self.cpu, self.machine, self.memory)
         self._now = clock or self.machine.clock
         self._phases: list[str] = []
         self._under_way = False
@@ -133,10 +133,9 @@ class RunMeters:
             meter.open(name)
 
     def close(self) -> None:
-        """End the innermost window in every meter; look at the memory's peak."""
+        """End the innermost window in every meter."""
         for meter in self._windows:
             meter.close()
-        self.memory.observe()
 
     def evaluated_outside(self, seconds: float) -> None:
         """Take seconds of an evaluation that changed the weights for work outside the budget."""
@@ -154,7 +153,8 @@ class RunMeters:
         A step that is counted is slowed by it, and has a window of its own.
         """
         self._images = images
-        counted = self.costs is not None and self.costs.begin(images)
+        warm_up = self.clock.innermost == "first_step"
+        counted = self.costs is not None and self.costs.begin(images, warm_up)
         self._timed = self.clock.innermost == "train" and not counted
         if counted and self.clock.innermost == "train":
             self.open("counted")
@@ -223,7 +223,7 @@ class RunMeters:
         return "" if self.operations is None else self.operations.problem
 
     def measurements(self) -> Iterator[tuple[str, Measurement]]:
-        """Time and energy of each phase, and the peak of memory over all, filed under the last.
+        """Time, energy and peaks of memory of each phase.
 
         A meter that raises leaves its own rows without a value.
         """
@@ -233,8 +233,6 @@ class RunMeters:
                     yield phase, self.machine.flagged(phase, measurement)
             for measurement in guarded(("charged_time",), partial(self._charge, phase)):
                 yield phase, self.machine.flagged(phase, measurement)
-        for measurement in guarded(self.memory.metrics, self.memory.measurements):
-            yield self.phase, measurement
 
     def unbudgeted(self) -> Measurement:
         """Work of the whole run that no budget was charged for, with what it went into."""

@@ -31,11 +31,11 @@ class StepCosts:
     def __init__(self, operations: TrainOperations, peak: PeakMemory | None = None) -> None:
         self._operations, self._peak = operations, peak
         self._memory: dict[str, StepMemory] = defaultdict(lambda: StepMemory(peak))
-        self._taken_apart = False
+        self._taken_apart = self._warm_up = False
 
-    def begin(self, images: int) -> bool:
-        """A step begins; returns whether it is taken apart."""
-        self._taken_apart = self._operations.begin(images)
+    def begin(self, images: int, warm_up: bool = False) -> bool:
+        """A step begins, one of warm-up or not; returns whether it is taken apart."""
+        self._taken_apart, self._warm_up = self._operations.begin(images), warm_up
         return self._taken_apart
 
     @contextmanager
@@ -47,7 +47,7 @@ class StepCosts:
         memory = self._memory[self._operations.phase]
         optimizer = getattr(optim_wrapper, "optimizer", None)
         with (
-            memory.watching(model, [] if optimizer is None else [optimizer]),
+            memory.watching(model, [] if optimizer is None else [optimizer], self._warm_up),
             self._operations.counting(),
         ):
             yield
@@ -62,7 +62,7 @@ class StepCosts:
         largest = StepMemory()
         for memory in self._memory.values():
             if memory.total >= largest.total:
-                largest.values = memory.values
+                largest.values, largest.warm_up = memory.values, memory.warm_up
             largest.trainable = max(largest.trainable, memory.trainable)
         return [*_costs(largest, self._operations, None)]
 

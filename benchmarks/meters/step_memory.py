@@ -26,15 +26,19 @@ class StepMemory:
     was saved for the backward pass at any one time, every storage once, parameters left out. On
     CUDA ``mem_rest`` is the step's own peak less their sum: workspaces, temporary tensors, the
     batch, and what other code holds; it is negative where not all of them are alive at the peak.
+    A warm-up step, whose workspaces are for search and compilation, counts only where no other was
+    taken apart.
 
     Args:
-        peak: the run's peak memory; told to observe before CUDA's peak statistics are reset.
+        peak: the run's peak memory; flushed before CUDA's peak statistics are reset.
     """
 
     def __init__(self, peak: PeakMemory | None = None) -> None:
         self._peak = peak
         self.values: dict[str, float] = {}
         """Bytes by metric; of the step whose parts are the most together."""
+        self.warm_up = True
+        """Whether that step was one of warm-up."""
         self.trainable = 0
         """Unique elements that took gradients, in the step with the most of them."""
 
@@ -45,7 +49,10 @@ class StepMemory:
 
     @contextmanager
     def watching(
-        self, model: nn.Module, optimizers: Iterable[torch.optim.Optimizer] = ()
+        self,
+        model: nn.Module,
+        optimizers: Iterable[torch.optim.Optimizer] = (),
+        warm_up: bool = False,
     ) -> Iterator[None]:
         """Take one step apart: forward, backward and update run inside."""
         tensors = [*model.parameters(), *model.buffers()]
@@ -54,7 +61,7 @@ class StepMemory:
         saved = _SavedStorages(tensors)
         if device.type == "cuda":
             if self._peak is not None:
-                self._peak.observe()
+                self._peak.flush()
             torch.cuda.synchronize(device)
             torch.cuda.reset_peak_memory_stats(device)
         with gradients.followed(), saved.hooked():
@@ -62,37 +69,48 @@ class StepMemory:
         found = {
             "mem_parameters": storage_bytes(tensors),
             "mem_gradients": gradients.most,
-            "mem_optimizer": storage_bytes(gradients.optimizer_state()),
             "mem_activations": saved.most,
         }
+        state = gradients.optimizer_state()
+        if state or gradients.updated:
+            found["mem_optimizer"] = storage_bytes(state)
         total = sum(found.values())
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             found[REST] = torch.cuda.max_memory_allocated(device) - total
         self.trainable = max(self.trainable, parameters(model).trainable)
-        if total >= self.total:
+        if (not warm_up, total) >= (not self.warm_up, self.total):
             self.values = {metric: float(value) for metric, value in found.items()}
+            self.warm_up = warm_up
 
     def measurements(self) -> list[Measurement]:
         """Bytes of each kind; all unavailable where no step was seen."""
         if not self.values:
             reason = "no step of training was taken apart"
             return [Measurement(metric, None, reason) for metric in (*PARTS, REST)]
-        rows = [Measurement(metric, self.values[metric]) for metric in PARTS]
+        rows = [
+            Measurement(metric, self.values[metric])
+            if metric in self.values
+            else Measurement(metric, None, "the step that was taken apart ended without an update")
+            for metric in PARTS
+        ]
         if REST in self.values:
-            return [
-                *rows,
-                Measurement(REST, self.values[REST], "of the peak allocated in one step"),
-            ]
+            which = "the first step, with its warm-up" if self.warm_up else "one step"
+            note = f"of the peak allocated in {which}"
+            return [*rows, Measurement(REST, self.values[REST], note)]
         return [*rows, Measurement(REST, None, f"{NO_CUDA}: no peak allocated to explain")]
 
     def state_dict(self) -> dict[str, object]:
         """What a resumed run needs to keep its maxima."""
-        return {"values": dict(self.values), "trainable": self.trainable}
+        return {
+            "values": dict(self.values),
+            "warm_up": self.warm_up,
+            "trainable": self.trainable,
+        }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Take over the maxima of the run's earlier segments."""
-        self.values, self.trainable = state["values"], state["trainable"]  # type: ignore[assignment]
+        vars(self).update(state)
 
 
 class _Gradients:
@@ -103,6 +121,8 @@ class _Gradients:
         self._optimizers = {id(optimizer): optimizer for optimizer in optimizers}
         self._passing: dict[int, int] = {}
         self._most = 0
+        self.updated = False
+        """Whether any optimizer has stepped."""
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -128,6 +148,7 @@ class _Gradients:
 
     def _before_update(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         self._optimizers[id(optimizer)] = optimizer
+        self.updated = True
         self._look()
 
     def _look(self) -> None:

@@ -232,7 +232,7 @@ class PhaseRunner(Runner):
             randomness={"seed": seed},
             experiment_name=name,
             log_level="WARNING",
-            env_cfg={"cudnn_benchmark": device.type == "cuda", "mp_cfg": {}},
+            env_cfg={"mp_cfg": {}},
         )
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:

@@ -280,7 +280,7 @@ def phase_recipe(recipe: Recipe, phase: Phase) -> Recipe:
         UserError: a change is no field of a recipe, or one that is set up once for the whole run.
     """
     for name in phase.changes:
-        if name in ("batch_size", "channels_last", "compile"):
+        if name in ("batch_size", "channels_last", "compile", "tf32"):
             raise UserError(
                 f"phase '{phase.name}' changes {name}, which stays the same for the whole run: "
                 "set it in the suite's recipe instead"

@@ -76,5 +76,5 @@ class PhaseState:
 
 
 def copy_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """A detached copy of a model's state."""
-    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+    """A copy of a model's state on the host, so that it takes none of the device's memory."""
+    return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}

@@ -71,6 +71,7 @@ class ClassificationTask(Task):
     """
 
     family = "classification"
+    fixed_shapes = True
     headline = "top1"
 
     def __init__(

@@ -64,6 +64,7 @@ class SegmentationTask(OpenMMLabTask):
     """
 
     family = "segmentation"
+    fixed_shapes = True  # crops of one size; mmsegmentation's configs search, too
     headline = "miou"
     scope = "mmseg"
     packages = ("mmseg", "mmcv")

@@ -54,7 +54,7 @@ SPOILT = {
         {"energy_gpu_counter": 19700.0, "energy_gpu_integrated": 19600.0},
         -200.0,
     ),
-    "one training step beside the run's peak": (
+    "one training step beside the peak of training": (
         {"mem_peak_allocated": 1190 * MIB},
         210 * MIB,
     ),

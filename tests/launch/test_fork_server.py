@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,3 +219,35 @@ def test_a_child_can_use_the_gpu_after_the_server_imported_everything():
         pytest.skip("no CUDA device")
     with ForkServer(PRELOAD) as server:
         assert server.call("launch.launch_helpers:gpu_sum", 8) == 8.0
+
+
+DRIVER = """
+static int ready;
+int cuInit(unsigned flags) { ready = 1; return 0; }
+int cuCtxGetCurrent(void **context) { *context = 0; return ready ? 0 : 3; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("initialised", [True, False])
+def test_a_process_is_not_forked_from_one_with_an_initialised_driver(
+    tmp_path, monkeypatch, capfd, initialised
+):
+    """Where NVML cannot answer, torch initialises CUDA to count devices: no fork could use it."""
+    (tmp_path / "cuda.c").write_text(DRIVER)
+    library = tmp_path / "libcuda.so.1"
+    build = ["cc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "cuda.c")]
+    subprocess.run(build, check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    modules = ["launch.preloaded_by_server_alone"]
+    if initialised:
+        modules.append("launch.initialises_cuda")
+    with ForkServer(modules) as server:
+        found = [server.call(helpers.identity) for _ in range(2)]
+        steps: list[dict] = []
+        assert server.call(helpers.count, 3, on_event=steps.append) == len(steps) == 3
+        with pytest.raises(UserError, match="no data set at"):
+            server.call(helpers.user_mistake)
+    assert found[0]["parent"] == found[1]["parent"] != os.getpid()
+    assert [each["preloaded"] for each in found] == 2 * [not initialised]
+    assert capfd.readouterr().err.count("where NVML is absent") == initialised

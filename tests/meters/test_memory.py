@@ -14,19 +14,20 @@ from torch.utils.checkpoint import checkpoint
 
 from benchmarks.meters import memory as memory_module
 from benchmarks.meters.memory import PeakMemory
-from benchmarks.meters.nvml import NvmlDevice
+from benchmarks.meters.nvml import NvmlDevice, NvmlError
 from benchmarks.meters.step_memory import StepMemory
 
 MIB = 2**20
 
 
-def values(meter: PeakMemory) -> dict[str, float | None]:
-    return {m.metric: m.value for m in meter.measurements()}
+def values(meter: PeakMemory, phase: str = "train") -> dict[str, float | None]:
+    return {m.metric: m.value for m in meter.measurements(phase)}
 
 
 def test_cpu_run_has_a_resident_peak_and_reasons() -> None:
     meter = PeakMemory("cpu")
     meter.start()
+    meter.open("train")
     before = values(meter)["mem_peak_resident"]
     # Pages that are new to the process: an allocator may hand out memory that is resident already.
     with mmap.mmap(-1, 64 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
@@ -41,20 +42,38 @@ def test_cpu_run_has_a_resident_peak_and_reasons() -> None:
         assert rows[metric].reason == "no CUDA device in this run"
 
 
-def test_the_mark_is_reset_where_that_is_allowed(tmp_path: Path) -> None:
+def test_each_window_has_a_mark_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "clear_refs").write_text("")
-    (tmp_path / "status").write_text("VmPeak:\t 9 kB\nVmHWM:\t   300 kB\n")
+
+    def mark(kilobytes: int) -> None:
+        (tmp_path / "status").write_text(f"VmPeak:\t 9 kB\nVmHWM:\t   {kilobytes} kB\n")
+
+    mark(100)
     meter = PeakMemory("cpu", proc=tmp_path)
     meter.start()
     assert (tmp_path / "clear_refs").read_text() == "5"
+    for window, kilobytes in (("first_step", 900), ("train", 300), ("evaluate", 800)):
+        with meter.window(window):
+            mark(kilobytes)
+    with meter.window("train"):
+        mark(200)
     assert values(meter)["mem_peak_resident"] == 300 * 1024
-    (tmp_path / "status").write_text("VmHWM:\t   200 kB\n")
+    meter.phase = "tune"
+    assert values(meter, "tune")["mem_peak_resident"] is None
+    with meter.window("first_step"):
+        mark(250)
+    (row,) = (m for m in meter.measurements("tune") if m.metric == "mem_peak_resident")
+    assert (row.value, row.reason) == (250 * 1024, "of the first step, with its warm-up")
+    with meter.window("train"), meter.window("counted"):
+        mark(260)
+    assert values(meter, "tune")["mem_peak_resident"] == 260 * 1024
     assert values(meter)["mem_peak_resident"] == 300 * 1024
 
 
 def test_without_proc_the_peak_is_of_the_whole_process(tmp_path: Path) -> None:
     meter = PeakMemory("cpu", proc=tmp_path / "absent")
     meter.start()
+    meter.open("train")
     row = next(m for m in meter.measurements() if m.metric == "mem_peak_resident")
     assert row.value > 50 * MIB
     assert "since the process began" in row.reason
@@ -62,10 +81,14 @@ def test_without_proc_the_peak_is_of_the_whole_process(tmp_path: Path) -> None:
 
 def test_resumed_run_keeps_the_larger_peak(tmp_path: Path) -> None:
     (tmp_path / "status").write_text("VmHWM:\t   900 kB\n")
-    state = json.loads(json.dumps(PeakMemory("cpu", proc=tmp_path).state_dict()))
+    killed = PeakMemory("cpu", proc=tmp_path)
+    killed.open("train")
+    state = json.loads(json.dumps(killed.state_dict()))
     (tmp_path / "status").write_text("VmHWM:\t   100 kB\n")
     meter = PeakMemory("cpu", proc=tmp_path)
     meter.load_state_dict(state)
+    with meter.window("train"):
+        pass
     assert values(meter)["mem_peak_resident"] == 900 * 1024
 
 
@@ -102,19 +125,48 @@ def test_peaks_survive_a_reset_by_somebody_else(monkeypatch: pytest.MonkeyPatch)
     cuda.use(10)
     meter = PeakMemory("cuda:0", nvml=FakeNvml(card))
     meter.start()
+    meter.open("train")
     cuda.use(500)
     cuda.use(100)
     cuda.retries += 2
-    meter.observe()
+    meter.flush()
     torch.cuda.reset_peak_memory_stats()
     cuda.use(200)
-    meter.stop()
+    meter.close()
     rows = {m.metric: m for m in meter.measurements()}
     assert rows["mem_peak_allocated"].value == 500
     assert rows["mem_peak_reserved"].value == 1000
     assert rows["mem_alloc_retries"].value == 2
     assert rows["mem_peak_process"].value is None
     assert "NVML does not list this process" in rows["mem_peak_process"].reason
+
+
+def test_what_is_no_training_takes_no_part_in_the_peak_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    monkeypatch.setattr(memory_module, "NvmlDevice", _no_nvml)
+    meter = PeakMemory("cuda:0")
+    meter.start()
+    with meter.window("first_step"):
+        cuda.use(700)  # cuDNN's search
+        cuda.use(50)
+    with meter.window("train"):
+        cuda.use(300)
+        cuda.retries += 1
+        with meter.window("evaluate"):
+            cuda.use(600)
+            cuda.use(50)
+            cuda.retries += 5
+        cuda.use(250)
+    with meter.window("evaluate"):
+        cuda.use(900)  # deployable networks
+    found = values(meter)
+    assert (found["mem_peak_allocated"], found["mem_alloc_retries"]) == (300, 1)
+
+
+def _no_nvml(*_: object) -> NvmlDevice:
+    raise NvmlError("none here")
 
 
 def taken_apart(model, step, optimizer, peak=None) -> dict[str, float | None]:
@@ -228,6 +280,35 @@ def test_of_several_steps_the_one_that_holds_most_counts() -> None:
     assert restored.values == memory.values
 
 
+def test_a_step_of_warm_up_stands_only_for_want_of_another() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.Tanh())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    memory = StepMemory()
+    for images, warm_up in ((64, True), (4, False), (32, True), (8, False)):
+        with memory.watching(model, [optimizer], warm_up):
+            model(torch.randn(images, 16)).sum().backward()
+            optimizer.step()
+    assert memory.values["mem_activations"] == 2 * 8 * 16 * 4
+    assert not memory.warm_up
+
+
+def test_the_state_of_an_optimizer_that_has_not_stepped_is_unknown() -> None:
+    """A float16 scaler leaves out the first updates; with accumulation not every batch has one."""
+    model = nn.Linear(16, 16)
+    adam = torch.optim.Adam(model.parameters())
+    memory = StepMemory()
+    with memory.watching(model, [adam]):
+        model(torch.randn(2, 16)).sum().backward()
+    row = next(m for m in memory.measurements() if m.metric == "mem_optimizer")
+    assert (row.value, row.reason) == (
+        None, "the step that was taken apart ended without an update",
+    )  # fmt: skip
+    with memory.watching(model, [adam]):
+        model(torch.randn(2, 16)).sum().backward()
+        adam.step()
+    assert memory.values["mem_optimizer"] > 2 * 16 * 16 * 4
+
+
 def test_a_step_under_watch_computes_what_it_does_unwatched() -> None:
     """Double backward, and torch.func, which refuses saved-tensor hooks, go on working."""
     torch.manual_seed(0)
@@ -261,10 +342,11 @@ def test_cuda_peak_is_explained() -> None:
         model(x).sum().backward()
         optimizer.step()
 
+    step()  # cuBLAS keeps a workspace from its first product on
     peak = PeakMemory("cuda")
     peak.start()
-    rows = taken_apart(model, step, optimizer, peak)
-    peak.stop()
+    with peak.window("train"):
+        rows = taken_apart(model, step, optimizer, peak)
     total = sum(rows.values())
     assert values(peak)["mem_peak_allocated"] >= total
     assert rows["mem_parameters"] == 2 * (2048 * 2048 + 2048) * 4

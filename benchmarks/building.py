@@ -63,6 +63,10 @@ def build_run(spec: RunSpec, begun: Callable[[str], None] = lambda part: None) -
     begun("recipe")
     recipe = merge_recipe(task.recipe, spec.recipe)
     check_types(recipe)
+    if recipe.compile and method.not_compiled:
+        raise UserError(
+            f"{spec.method} cannot be trained with compile: true: {method.not_compiled}"
+        )
     optim_wrapper_config(recipe, method.paramwise, device)
     set_kernels(device, recipe, task.fixed_shapes)
     begun("task")
@@ -77,8 +81,14 @@ def select_device(name: str) -> torch.device:
     first GPU where there is one.
 
     Raises:
-        UserError: a GPU was asked for that is not there, or the name is none.
+        UserError: a GPU was asked for that is not there, the name is none, or a launcher started
+            several processes.
     """
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        raise UserError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, and a run trains on one device: start "
+            "depthbench without torchrun, or unset WORLD_SIZE"
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":

@@ -106,6 +106,8 @@ class Method(abc.ABC):
     """Units of the metrics that :meth:`analyse` adds, by name (``{"gates_open": "%"}``)."""
     changes_nothing: ClassVar[bool] = False
     """True for a baseline that leaves the model as it is: silences the no-effect warning."""
+    not_compiled: str = ""
+    """Why ``torch.compile`` cannot be asked for, as the end of a sentence; empty where it can."""
     sources: ClassVar[Sequence[str]] = ()
     """Further modules that decide a number, written out as a tuple of dotted names.
 

@@ -36,6 +36,11 @@ class Checkpointing(Method):
 
     every: int = 1
 
+    not_compiled = (
+        "torch.compile cannot trace the context that keeps running statistics as they are while "
+        "activations are computed again"
+    )
+
     def __post_init__(self) -> None:
         """Check the option.
 

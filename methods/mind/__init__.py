@@ -49,6 +49,7 @@ class Mind(Method):
     """
 
     metrics: ClassVar[Mapping[str, str]] = {"macs_of_choices": "MAC/image"}
+    not_compiled = "what is computed is chosen in every step, which breaks the graph into dozens"
 
     blocks: Sequence[int] | None = None
     """Blocks that can be iterated, numbered from 1; None takes all that keep their shape."""

@@ -103,6 +103,11 @@ class OptimalDepth(Method):
                 )
         if not 0 < self.decay <= 1:
             raise UserError(f"optimal_depth: decay must be above 0 and at most 1, not {self.decay}")
+        if self.fixed_depth is None:
+            self.not_compiled = (
+                "every depth of the search is a graph of its own, more of them than torch.compile "
+                "keeps (give fixed_depth to train one)"
+            )
         self._metric = "top1"
         self._of = 0
         self._found: dict[int, dict[str, torch.Tensor]] = {}

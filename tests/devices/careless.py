@@ -1,5 +1,7 @@
 """Methods with mistakes that only a GPU shows."""
 
+import time
+
 import torch
 
 from methods import METHODS, Method
@@ -29,3 +31,16 @@ class Waiting(Careless):
         losses = super().train_step(model, data, optim_wrapper)
         self.last = float(losses["loss"])
         return losses
+
+
+@METHODS.register("slow_start")
+class SlowStart(Careless):
+    """Takes long in its first step, as a GPU does."""
+
+    begun = False
+
+    def train_step(self, model, data, optim_wrapper):
+        if not SlowStart.begun:
+            SlowStart.begun = True
+            time.sleep(2)
+        return super().train_step(model, data, optim_wrapper)

@@ -33,7 +33,8 @@ def run(
 
     Returns:
         ``waits`` by place and ``launches`` in the steps that were watched, ``steps``: how many they
-        were, and ``missing``: the reasons of rows without a value by metric.
+        were, ``planned_seconds`` of the run, and ``missing``: the reasons of rows without a value
+        by metric.
     """
     watched = 0
 
@@ -85,5 +86,6 @@ def run(
         "waits": dict(fake_gpu.LOG.waits),
         "launches": fake_gpu.LOG.launches,
         "steps": watched,
+        "planned_seconds": plan["seconds"],
         "missing": {row.metric: row.reason for row in rows if row.status != OK},
     }

@@ -98,3 +98,8 @@ def test_a_method_that_waits_in_its_step_is_found(server: ForkServer) -> None:
     ((place, times),) = seen["waits"].items()
     assert place.startswith("_local_scalar_dense at tests/devices/careless.py:")
     assert times == seen["steps"]
+
+
+def test_the_first_step_on_a_gpu_tells_nothing_of_the_others(server: ForkServer) -> None:
+    seen = run(server, "classification", "slow_start", HERE / "careless.py")
+    assert 0 < seen["planned_seconds"] < 0.5 * 2 * STEPS["steps"]

@@ -123,7 +123,7 @@ def leave(stop: KeyboardInterrupt, driver: SuiteRun | None) -> typer.Exit:
     at = getattr(stop, "at", {})
     told = [f"checkpoint at step {at['step']} of phase {at['phase']}"] if at else []
     if driver is None:
-        told.append("no run had begun")
+        told.append("no run is finished")
     else:
         told.append(f"{driver.finished()} of {len(driver.jobs)} runs are finished")
     with contextlib.suppress(OSError):  # a terminal that was closed takes no text

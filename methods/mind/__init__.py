@@ -30,7 +30,7 @@ PRESETS = {"practical": (1e-3, 8), "paper": (1e-5, 100)}
 """Epsilon and K_max by name."""
 _CHOICES = {
     "preset": tuple(PRESETS),
-    "norm_control": ("spectral", "damping", "none"),
+    "norm_control": ("spectral", "damping", "none", None),
     "selection": ("gumbel", "nested"),
     "mode": ("learned", "none", "fixed", "random"),
 }
@@ -59,14 +59,15 @@ class Mind(Method):
     """Relative change at which an image has converged; None takes the preset's."""
     k_max: int | None = None
     """Steps at most; None takes the preset's."""
-    norm_control: str = "spectral"
-    """What makes iterations converge: ``spectral`` divides the residual branch by a bound on its
-    Lipschitz constant where that is above ``norm``; ``damping`` multiplies it by ``damping``;
-    ``none`` is a control."""
+    norm_control: str | None = None
+    """What makes iterations converge. ``spectral`` scales the residual branch in every pass, so
+    that its Lipschitz constant is at most ``norm``; ``damping`` leaves the branch as it is, as
+    pretrained weights need, and averages a step with the one before; ``none`` is a control. None
+    takes ``damping`` for detection and segmentation and ``spectral`` else."""
     norm: float = 0.9
-    """The largest bound that ``norm_control=spectral`` allows, below 1."""
+    """The largest Lipschitz constant that ``norm_control=spectral`` allows, below 1."""
     damping: float = 0.5
-    """What ``norm_control=damping`` multiplies the residual branch by, above 0 and at most 1."""
+    """Weight of a step under ``norm_control=damping``, above 0 and at most 1."""
     selection: str = "gumbel"
     """``gumbel``: each block by itself. ``nested``: one of the sets of the first 0, 1, ... L."""
     mode: str = "learned"
@@ -99,7 +100,8 @@ class Mind(Method):
         """
         for option, known in _CHOICES.items():
             if getattr(self, option) not in known:
-                raise unknown_name(f"mind {option}", str(getattr(self, option)), known)
+                names = [name for name in known if name]
+                raise unknown_name(f"mind {option}", str(getattr(self, option)), names)
         epsilon, k_max = self.limits
         for option, fine, meaning in (
             ("epsilon", epsilon > 0, "above 0"),
@@ -111,7 +113,7 @@ class Mind(Method):
         ):
             if not fine:
                 raise UserError(f"mind: {option} must be {meaning}, not {getattr(self, option)}")
-        self._frozen = bool(self.freeze_norms)
+        self._dense = False
 
     @property
     def limits(self) -> tuple[float, int]:
@@ -123,9 +125,8 @@ class Mind(Method):
         )
 
     def setup(self, task: TaskView) -> None:
-        """Freeze the norms of detectors and segmenters, whose batches are small."""
-        if self.freeze_norms is None:
-            self._frozen = task.family in ("detection", "segmentation")
+        """Know detectors and segmenters, whose batches are small and weights pretrained."""
+        self._dense = task.family in ("detection", "segmentation")
 
     def prepare(self, model: BaseModel) -> BaseModel:
         """Wrap the blocks in place and add the introspection network as ``model.mind``.
@@ -148,9 +149,10 @@ class Mind(Method):
                 f"mind: layer_weights has {len(self.layer_weights)} numbers, but "
                 f"{len(wrapped)} blocks are wrapped"
             )
-        model.mind = Controller(self, view, wrapped)
-        by_default = self.freeze_norms is None and is_dense(model)
-        wrap(model, model.mind, self._frozen or by_default)
+        dense = self._dense or is_dense(model)
+        control = self.norm_control or ("damping" if dense else "spectral")
+        model.mind = Controller(self, view, wrapped, control)
+        wrap(model, model.mind, dense if self.freeze_norms is None else self.freeze_norms)
         return model
 
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:

@@ -33,6 +33,9 @@ class Plan:
     """(N, L), float: steps taken; 1 where a block was not chosen."""
     converged: Tensor
     """(N, L), bool: chosen and stood still."""
+    steps: Tensor
+    """(N, L), float: the same as ``iterations`` for chosen blocks, and in training what others
+    would have taken."""
 
 
 class Outcome(NamedTuple):
@@ -60,11 +63,14 @@ class Controller(nn.Module):
         options: the method's options, completed.
         view: the backbone's blocks.
         wrapped: the blocks that can be iterated.
+        control: ``spectral``, ``damping`` or ``none``.
     """
 
-    def __init__(self, options: Mind, view: BlockView, wrapped: Sequence[Block]) -> None:
+    def __init__(
+        self, options: Mind, view: BlockView, wrapped: Sequence[Block], control: str
+    ) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.damped = options, control == "damping"
         self.wrapped = list(wrapped)
         self.stage_ends = [view.stages[number - 1][-1] for number in _stages(wrapped)]
         self.introspection: Introspection | None = None
@@ -73,8 +79,9 @@ class Controller(nn.Module):
             self.introspection = Introspection(
                 width, len(wrapped), options.selection, options.temperature
             )
-        spectral = options.norm_control == "spectral" and options.mode != "none"
-        self.norms = nn.ModuleList(BranchNorm(block) for block in wrapped if spectral)
+        self.norms = nn.ModuleList(BranchNorm(block) for block in wrapped if control == "spectral")
+        self._sigmas: list[Tensor] | None = None
+        """The norms with their gradient, while a training step is under way."""
         self.macs: tuple[float, list[float]] | None = None
         """Multiply-adds for one image: of the plain pass, and of each wrapped block."""
         self._counts: dict[tuple[int, ...], tuple[float, list[float]]] = {}
@@ -102,6 +109,7 @@ class Controller(nn.Module):
             mask,
             torch.ones(shape, device=x.device),
             torch.zeros(shape, dtype=torch.bool, device=x.device),
+            torch.ones(shape, device=x.device),
         )
 
     def features(self, plain: Callable[[Tensor], Any], x: Tensor) -> Tensor:
@@ -124,22 +132,28 @@ class Controller(nn.Module):
         return torch.cat(seen, 1).float()
 
     def scale(self, index: int) -> Tensor | float:
-        """The factor on the residual branch of wrapped block ``index`` while it is iterated."""
-        if self.options.norm_control == "damping":
-            return self.options.damping
-        if self.options.norm_control == "none":
+        """The factor on the residual branch of wrapped block ``index``, in every pass."""
+        if not len(self.norms):
             return 1.0
-        sigma = self.norms[index].sigma
+        sigma = self.norms[index].sigma if self._sigmas is None else self._sigmas[index]
         return (self.options.norm / sigma.clamp_min(1e-12)).clamp(max=1.0)
 
-    def follow_weights(self) -> None:
-        """Bring the norms up to date: in training always, in evaluation where none is known."""
-        if not len(self.norms):
-            return
-        unknown = bool(torch.stack([norm.sigma for norm in self.norms]).min() < 0)
-        if self.training or unknown:
-            for norm, block in zip(self.norms, self.wrapped, strict=True):
-                norm.update(block, FRESH_ITERATIONS if unknown else 1)
+    @contextmanager
+    def following_weights(self) -> Iterator[None]:
+        """Norms that are up to date, inside with their gradient.
+
+        In training they follow the weights in every pass, in evaluation only where none is known.
+        """
+        pairs = list(zip(self.norms, self.wrapped, strict=True)) if len(self.norms) else []
+        if self.training or not all(norm.known for norm, _ in pairs):
+            sigmas = [
+                norm.update(block, 1 if norm.known else FRESH_ITERATIONS) for norm, block in pairs
+            ]
+            self._sigmas = sigmas if sigmas and self.training else None
+        try:
+            yield
+        finally:
+            self._sigmas = None
 
     @contextmanager
     def watched(self) -> Iterator[list[Pass]]:
@@ -170,7 +184,7 @@ class Controller(nn.Module):
             weights = self.options.layer_weights
             self.loss = self.options.lam * introspection_loss(
                 plan.mask,
-                plan.iterations,
+                plan.steps,
                 costs,
                 costs / costs.sum() if weights is None else plan.mask.new_tensor(weights),
                 self.options.beta,

@@ -13,6 +13,10 @@ Step = Callable[[Tensor, Tensor], Tensor]
 """``(x, z_k) -> z_{k+1}``, both (N, ...), image by image independent of the others."""
 
 
+LOOK_EVERY = 8
+"""Steps after which all images together are asked whether they stand still."""
+
+
 class Solution(NamedTuple):
     """What the iteration found for each of N images."""
 
@@ -46,9 +50,14 @@ def solve(
         first: the first iterate (N, ...), counted as one step.
         epsilon: relative change below which an image has converged; 0 takes all the steps.
         max_steps: steps at most, the first included.
-        compact: compute the moving images alone; otherwise all, with the same result.
+        compact: compute the moving images alone, for which the host waits in every step; otherwise
+            all, with the same result.
     """
-    z = first.detach().clone()
+    solved = _compacted if compact else _together
+    return solved(step, x, first.detach().clone(), epsilon, max_steps)
+
+
+def _compacted(step: Step, x: Tensor, z: Tensor, epsilon: float, max_steps: int) -> Solution:
     steps = torch.ones(len(z), dtype=torch.int64, device=z.device)
     converged = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     active = torch.arange(len(z), device=z.device)
@@ -56,13 +65,27 @@ def solve(
         if not len(active):
             break
         old = z[active]
-        new = step(x[active], old) if compact else step(x, z)[active]
-        new = new.to(z.dtype)
+        new = step(x[active], old).to(z.dtype)
         still = relative_change(new, old) < epsilon
         z[active] = new
         steps[active] += 1
         converged[active] = still
         active = active[~still]
+    return Solution(z, steps, converged)
+
+
+def _together(step: Step, x: Tensor, z: Tensor, epsilon: float, max_steps: int) -> Solution:
+    steps = torch.ones(len(z), dtype=torch.int64, device=z.device)
+    converged = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+    for number in range(1, max_steps):
+        # The host waits for this: seldom.
+        if number % LOOK_EVERY == 0 and bool(converged.all()):
+            break
+        new = step(x, z).to(z.dtype)
+        still = relative_change(new, z) < epsilon
+        z = torch.where(converged.view(-1, *[1] * (z.dim() - 1)), z, new)
+        steps += ~converged
+        converged |= still
     return Solution(z, steps, converged)
 
 

@@ -1,8 +1,8 @@
 """How much a residual branch can stretch a distance: the norms behind the norm control.
 
-``torch.nn.utils.parametrizations.spectral_norm`` would rename weights and change the plain pass.
-Here the weights stay as they are: the product of the layers' spectral norms bounds the branch's
-Lipschitz constant, and the iterated pass divides the branch's output by it.
+``torch.nn.utils.parametrizations.spectral_norm`` would rename weights. Here they keep their names
+and values: the product of the layers' spectral norms, their batch norms' factors included, bounds
+the branch's Lipschitz constant, and the branch's output is divided by it, in every pass.
 """
 
 from __future__ import annotations
@@ -82,16 +82,18 @@ def _linear(role: str, layer: nn.Module, factor: Tensor | None) -> Operator:
 
 
 class BranchNorm(nn.Module):
-    """An upper bound on the Lipschitz constant of a block's residual branches.
+    """An estimate of a bound on the Lipschitz constant of a block's residual branches.
 
-    Exact up to power iteration for convolutions with batch norm and ReLU. For transformers it
-    leaves out how attention and layer norm depend on their input: there it is an estimate.
+    For convolutions with batch norm and ReLU the product of the layers' norms is a bound; power
+    iteration comes to each of them from below. For transformers the estimate also leaves out how
+    attention and layer norm depend on their input.
 
     Args:
         block: the block; not kept, since its weights belong to the backbone.
     """
 
     sigma: Tensor
+    """The product; below 0 where it is not known yet."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -102,24 +104,35 @@ class BranchNorm(nn.Module):
             width = operator.weight.shape[1] * operator.options.get("groups", 1)
             vector = torch.randn((1, width, side, side), generator=generator)
             self.register_buffer(f"vector{index}", vector / vector.norm())
-        self.register_buffer("sigma", torch.tensor(-1.0))  # not known yet
+        self.register_buffer("sigma", torch.tensor(-1.0))
+        self.known = False
+        """Whether ``sigma`` has been estimated."""
 
-    @torch.no_grad()
-    def update(self, block: Block, iterations: int) -> None:
-        """Make ``sigma`` follow the block's weights by a few power iterations."""
+    def update(self, block: Block, iterations: int) -> Tensor:
+        """Make ``sigma`` follow the block's weights by a few power iterations.
+
+        Returns:
+            The same with the gradient of the weights, as
+            ``torch.nn.utils.parametrizations.spectral_norm`` has it: the vectors are constants.
+        """
         with torch.autocast(self.sigma.device.type, enabled=False):
             norms = []
             for index, operator in enumerate(operators(block)):
                 vector = getattr(self, f"vector{index}")
-                norm = vector.new_zeros(())
-                for _ in range(iterations):
-                    forth = operator.apply(vector)
-                    back = operator.adjoint(forth)
-                    norm = back.norm() / forth.norm().clamp_min(torch.finfo(back.dtype).tiny)
-                    # A zero weight would leave a zero vector that never recovers.
-                    vector.copy_(torch.where(back.norm() > 0, back / back.norm(), vector))
-                norms.append(norm)
-            self.sigma.copy_(self._bound(block, norms))
+                with torch.no_grad():
+                    for _ in range(iterations):
+                        back = operator.adjoint(operator.apply(vector))
+                        # A zero weight would leave a zero vector that never recovers.
+                        vector.copy_(torch.where(back.norm() > 0, back / back.norm(), vector))
+                norms.append(operator.apply(vector.clone()).norm())
+            bound = self._bound(block, norms)
+            self.sigma.copy_(bound.detach())
+        self.known = True
+        return bound
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.known = bool(self.sigma >= 0)
 
     @staticmethod
     def _bound(block: Block, norms: list[Tensor]) -> Tensor:

@@ -34,10 +34,17 @@ class FixedPointForward:
     """The forward of a wrapped block: one step, or for chosen images steps to a fixed point.
 
     For a block ``x -> act(x + g(x))`` a step is ``z -> act(x + s g(z))``, where s is the norm
-    control; the first step, from z = x, is the plain block with s = 1. All steps but the last run
-    without gradient and in evaluation mode, which leaves running statistics alone and makes the
-    images of a batch independent. The last step, for all images together, carries the gradient:
-    the phantom gradient (Geng et al. 2021, "On Training Implicit Models", with one step).
+    control: one map, whether the block is passed once (z = x) or iterated, in training and after.
+    Under damping s is 1, and every step after the first is averaged with the iterate before it,
+    which leaves g and its fixed point as they are.
+
+    All steps but the last run without gradient and in evaluation mode, which leaves running
+    statistics alone and makes the images of a batch independent. The last step, for all images
+    together, carries the gradient: the phantom gradient (Geng et al. 2021, "On Training Implicit
+    Models", with one step).
+
+    The mask's gradient is what iterating changes, for chosen images and for others alike, both
+    outcomes under the running statistics. For it all images are iterated in training.
     """
 
     block: Block
@@ -47,62 +54,94 @@ class FixedPointForward:
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The block's output for x (N, ...)."""
         module = self.block.module
+        scale = self.controller.scale(self.index)
 
-        def plain(z: Tensor) -> Tensor:
-            return type(module).forward(module, z, *args, **kwargs)
+        def step(z: Tensor, addend: Tensor | None = None) -> Tensor:
+            def plain(z: Tensor) -> Tensor:
+                return type(module).forward(module, z, *args, **kwargs)
+
+            return self.controlled(plain, z, scale, addend)
 
         plan, options = self.controller.plan, self.controller.options
         epsilon, k_max = options.limits
         if plan is None or k_max == 1:
-            return plain(x)
-        rows = (plan.mask[:, self.index].detach() > 0.5).nonzero().squeeze(1)
-        if not len(rows):
-            return plain(x)
+            return step(x)
+        mask = plan.mask[:, self.index]
+        chosen = mask.detach() > 0.5
+        rows = None
+        if options.compaction and not mask.requires_grad:
+            rows = chosen.nonzero().squeeze(1)
+            if not len(rows):
+                return step(x)
 
-        scale = self.controller.scale(self.index)
+        def averaged(inner: Tensor, z: Tensor) -> Tensor:
+            return self._averaged(step(z, inner - z), z)
+
         with torch.no_grad(), evaluating(module):
-            chosen = x.detach()[rows]
-            first = plain(chosen)
+            iterated = x.detach() if rows is None else x.detach()[rows]
+            first = step(iterated)
             found = solve(
-                lambda inner, z: self.injected(plain, inner, z, scale),
-                chosen,
+                averaged,
+                iterated,
                 first,
                 0.0 if options.mode == "fixed" else epsilon,
                 k_max - 1,
                 options.compaction,
             )
-        start = x.index_copy(0, rows, found.z.to(x.dtype))
-        factors = x.new_ones(len(x))
-        factors[rows] = torch.as_tensor(scale, device=x.device, dtype=x.dtype)
-        out = self.injected(plain, x, start, factors.view(-1, *[1] * (x.dim() - 1)))
-        reached = out.detach()[rows]
-        self._record(plan, rows, found, relative_change(reached, found.z) < epsilon)
-        return self._straight_through(out, plan, rows, reached - first)
+            gain = averaged(iterated, found.z) - first if mask.requires_grad else None
+        z = found.z.to(x.dtype)
+        among = _column(chosen, x)
+        start = torch.where(among, z, x) if rows is None else x.index_copy(0, rows, z)
+        out = step(start, torch.where(among, x - start, 0.0))
+        if self.controller.damped:  # the gradient stays that of a whole step
+            out = out + torch.where(among, (self._averaged(out, start) - out).detach(), 0.0)
+        reached = out.detach() if rows is None else out.detach()[rows]
+        still = found.converged | (relative_change(reached, z) < epsilon)
+        self._record(plan, rows, chosen, found.steps + 1, still)
+        if gain is None:
+            return out
+        return out + (_column(mask - mask.detach(), x) * gain).to(out.dtype)
 
-    def injected(self, plain: Any, x: Tensor, z: Tensor, scale: Tensor | float) -> Tensor:
-        """``act(x + scale * g(z))`` by way of the plain block, which gives ``act(z + g(z))``."""
+    def controlled(
+        self, plain: Any, z: Tensor, scale: Tensor | float, addend: Tensor | None
+    ) -> Tensor:
+        """``act(z + addend + scale * g(z))`` by way of the plain block, ``act(z + g(z))``."""
+        free = isinstance(scale, float)  # of 1
         if self.block.kind in ("vit", "swin"):  # two branches, and nothing after the sum
             out = plain(z)
-            # Written so that scale 1 and z = x give exactly the plain block.
-            return out + (x - z) - (1 - scale) * (out - z)
-        with branch_output(self.block.branch_ends[0], scale, x - z):
+            out = out if free else out - (1 - scale) * (out - z)
+            return out if addend is None else out + addend
+        if free and addend is None:
+            return plain(z)
+        with branch_output(self.block.branch_ends[0], scale, 0.0 if addend is None else addend):
             return plain(z)
 
-    def _record(self, plan: Plan, rows: Tensor, found: Any, still: Tensor) -> None:
-        plan.iterations[rows, self.index] = (found.steps + 1).to(plan.iterations.dtype)
-        plan.converged[rows, self.index] = found.converged | still
+    def _averaged(self, new: Tensor, old: Tensor) -> Tensor:
+        """The next iterate: under damping between the new one and the old one."""
+        if not self.controller.damped:
+            return new
+        return old + self.controller.options.damping * (new - old)
 
-    def _straight_through(self, out: Tensor, plan: Plan, rows: Tensor, gain: Tensor) -> Tensor:
-        """Let the mask of chosen images feel what iterating changed; the value stays as it is."""
-        mask = plan.mask[rows, self.index]
-        if not mask.requires_grad:
-            return out
-        zero = (mask - mask.detach()).view(-1, *[1] * (out.dim() - 1))
-        return out.index_add(0, rows, (zero * gain).to(out.dtype))
+    def _record(
+        self, plan: Plan, rows: Tensor | None, chosen: Tensor, steps: Tensor, still: Tensor
+    ) -> None:
+        steps = steps.to(plan.steps.dtype)
+        if rows is not None:
+            plan.steps[rows, self.index] = plan.iterations[rows, self.index] = steps
+            plan.converged[rows, self.index] = still
+            return
+        plan.steps[:, self.index] = steps
+        plan.iterations[:, self.index] = torch.where(chosen, steps, 1.0)
+        plan.converged[:, self.index] = chosen & still
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """Values (N,) in a shape that goes with images (N, ...)."""
+    return values.view(-1, *[1] * (like.dim() - 1))
 
 
 @contextmanager
-def branch_output(end: nn.Module, scale: Tensor | float, addend: Tensor) -> Iterator[None]:
+def branch_output(end: nn.Module, scale: Tensor | float, addend: Tensor | float) -> Iterator[None]:
     """Change the output of a branch's last module to ``scale * output + addend``."""
     handle = end.register_forward_hook(lambda module, inputs, out: scale * out + addend)
     try:
@@ -132,18 +171,15 @@ class TwoPassForward:
             for module in self.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
-        with evaluating(self.backbone):
-            controller.count(plain, x)
-            plan = controller.choose(plain, x)
-        if plan is None:
-            controller.finish(None, len(x))
-            return plain(x)
-        controller.follow_weights()
-        controller.plan = plan
-        try:
-            out = plain(x)
-        finally:
-            controller.plan = None
+        with controller.following_weights():
+            with evaluating(self.backbone):
+                controller.count(plain, x)
+                plan = controller.choose(plain, x)
+            controller.plan = plan
+            try:
+                out = plain(x)
+            finally:
+                controller.plan = None
         controller.finish(plan, len(x))
         return out
 

@@ -17,6 +17,7 @@ from benchmarks.meters.operations import count_macs
 from methods.blocks import block_view
 from methods.mind import Mind
 from methods.mind.analysis import executed
+from methods.mind.controller import Plan
 from methods.mind.introspection import introspection_loss, nested_choice
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
@@ -76,14 +77,21 @@ def after_a_step(model: BaseModel, seed: int = 7) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "arch", ["cifar_resnet8", "wrn", "mind_cnn", "mobilenet_v2", "vit", "swin"]
 )
-def test_an_all_zero_mask_is_the_baseline_outputs_and_gradients(arch):
+@pytest.mark.parametrize("control", ["spectral", "damping", "none"])
+def test_an_all_zero_mask_is_the_baseline_outputs_and_gradients(arch, control):
     plain = classifier(arch)
     if arch in ("mobilenet_v2", "swin"):  # draws of their own would differ after the mask's
         plain.backbone.apply(lambda m: setattr(m, "p", 0.0) if hasattr(m, "p") else None)
-    for model in (minded(plain, mode="none"), force(minded(plain), -100.0)):
-        inputs = batch()["inputs"]
-        assert torch.equal(model.eval()(inputs), copy.deepcopy(plain).eval()(inputs))
-        expected, found = after_a_step(copy.deepcopy(plain)), after_a_step(model)
+    baseline = minded(plain, mode="none", norm_control=control)
+    unchosen = force(minded(plain, norm_control=control), -100.0)
+    # Without a norm on the branch the baseline is the untouched network.
+    pairs = (
+        [(unchosen, baseline)] if control == "spectral" else [(unchosen, plain), (baseline, plain)]
+    )
+    for model, other in pairs:
+        other, inputs = copy.deepcopy(other), batch()["inputs"]
+        assert torch.equal(model.eval()(inputs), other.eval()(inputs))
+        expected, found = after_a_step(other), after_a_step(model)
         assert found.keys() == expected.keys()
         for key, value in expected.items():
             assert torch.equal(found[key], value), key
@@ -92,14 +100,43 @@ def test_an_all_zero_mask_is_the_baseline_outputs_and_gradients(arch):
 @pytest.mark.parametrize("arch", ["cifar_resnet8", "wrn", "bottleneck", "vit"])
 def test_one_step_is_the_plain_block(arch):
     plain = classifier(arch)
-    model = minded(plain, mode="fixed", k_max=1)
-    expected, found = after_a_step(copy.deepcopy(plain)), after_a_step(model)
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    for control in ("spectral", "damping"):
+        model = minded(plain, mode="fixed", k_max=1, norm_control=control)
+        baseline = minded(plain, mode="none", norm_control=control)
+        expected, found = after_a_step(baseline), after_a_step(model)
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_the_branch_that_is_iterated_is_the_one_that_a_plain_pass_uses():
+    """One map: s g(z), with the same s in every pass, in training and after."""
+    for mode in ("none", "fixed"):
+        model = minded(classifier(), mode=mode, k_max=4)
+        model.train()(**batch(), mode="loss")
+        model.eval()
+        block, seen = model.mind.wrapped[0], []
+        module, branch = block.module, block.branch_ends[0]
+        factor = float((0.9 / model.mind.norms[0].sigma).clamp(max=1))
+        assert 0 < factor < 0.5
+        x = torch.randn(2, block.in_channels, 8, 8).abs()
+        handle = branch.register_forward_hook(lambda m, i, out, seen=seen: seen.append(out.clone()))
+        with torch.no_grad():
+            assert torch.allclose(module(x), (x + factor * seen[-1]).relu(), atol=1e-6)
+            if mode == "fixed":
+                model.mind.plan = model.mind.choose(model.backbone, torch.zeros(2, 1))
+                found, start = module(x), len(seen)
+                model.mind.plan = None
+                z = x
+                for _ in range(4):
+                    type(module).forward(module, z)
+                    z = (x + factor * seen[-1]).relu()
+                assert torch.allclose(found, z, atol=1e-6)
+                assert start == 1 + 4
+        handle.remove()
 
 
 def test_blocks_that_were_not_chosen_are_exactly_plain_in_a_mixed_batch():
-    plain = classifier().eval()
-    model = minded(plain, mode="random", rate=0.5).eval()
+    plain = minded(classifier(), mode="none").eval()
+    model = minded(classifier(), mode="random", rate=0.5).eval()
     inputs = batch(32)["inputs"]
     out = model(inputs)
     chosen = model.mind.last.chosen.any(1)
@@ -125,8 +162,9 @@ def test_the_steps_are_those_of_the_injected_map(arch):
     with torch.no_grad():
         for step in range(5):
             type(module).forward(module, z)
-            z = x + (1.0 if step == 0 else 0.5) * branch_out[-1]
-            z = z.relu() if act else z
+            new = x + branch_out[-1]
+            new = new.relu() if act else new
+            z = new if step == 0 else 0.5 * z + 0.5 * new
         handle.remove()
         plan = model.mind.choose(model.backbone, torch.zeros(3, 1))
         model.mind.plan = plan
@@ -144,7 +182,7 @@ def test_the_steps_of_a_transformer_block_are_those_of_its_whole_residual():
     with torch.no_grad():
         z = type(module).forward(module, x)
         for _ in range(3):
-            z = x + 0.3 * (type(module).forward(module, z) - z)
+            z = 0.7 * z + 0.3 * (x + type(module).forward(module, z) - z)
         model.mind.plan = model.mind.choose(model.backbone, torch.zeros(2, 1))
         assert torch.allclose(module(x), z, atol=1e-5)
 
@@ -154,7 +192,8 @@ def test_the_phantom_gradient_is_one_step_of_autograd_at_the_fixed_point():
     block = model.mind.wrapped[0]
     module = block.module
     x = torch.randn(2, block.in_channels, 8, 8).abs().requires_grad_()
-    model.mind.follow_weights()
+    with model.mind.following_weights():
+        pass
     model.mind.plan = model.mind.choose(model.backbone, torch.zeros(2, 1))
     out = module(x)
     model.mind.plan = None
@@ -237,9 +276,63 @@ def test_the_task_loss_teaches_the_introspection_network_by_what_iterating_chang
     model = force(minded(classifier()), 5.0).train()
     model(**batch(), mode="loss")["loss"].backward()
     assert model.mind.introspection.mlp[-1].bias.grad.abs().sum() > 0
-    idle = force(minded(classifier()), -100.0).train()
-    idle(**batch(), mode="loss")["loss"].backward()
-    assert idle.mind.introspection.mlp[-1].bias.grad is None
+
+
+def mask_gradient(model: BaseModel, bias: float) -> torch.Tensor:
+    """The gradient of the task loss on the mask of a batch, where every block has one choice."""
+    model = force(model, bias).train()
+    masks = []
+
+    def keep(module, inputs, out):
+        out.retain_grad()
+        masks.append(out)
+
+    model.mind.introspection.register_forward_hook(keep)
+    torch.manual_seed(0)
+    model(**batch(), mode="loss")["loss"].backward()
+    return masks[-1].grad
+
+
+@pytest.mark.parametrize("control", ["spectral", "damping"])
+def test_blocks_that_were_not_chosen_feel_what_iterating_would_change(control):
+    model = minded(classifier("wrn"), norm_control=control)
+    for bias in (-5.0, 5.0):
+        gradient = mask_gradient(copy.deepcopy(model), bias)
+        assert (gradient.abs().sum(0) > 0).all()
+
+
+def test_a_branch_that_does_not_depend_on_its_input_gives_the_mask_no_gradient():
+    model = minded(classifier())
+    block = model.mind.wrapped[0].module
+    nn.init.zeros_(block.conv2.weight)
+    nn.init.constant_(block.bn2.bias, 0.3)  # the branch is a constant
+    for bias in (-5.0, 5.0):
+        assert mask_gradient(copy.deepcopy(model), bias).abs().max() == 0
+
+
+def test_the_gradient_of_the_mask_is_the_slope_of_the_loss_between_both_outcomes():
+    """By finite differences, in evaluation mode, where both outcomes are what is computed."""
+    model = force(minded(classifier(), epsilon=1e-9, k_max=30), 5.0).eval()
+    block = model.mind.wrapped[0]
+    with model.mind.following_weights():
+        pass
+    x = torch.randn(3, block.in_channels, 8, 8).abs()
+    weights = torch.randn_like(x)
+    outcomes = []
+    for choice in (0.0, 1.0):
+        mask = torch.full((3, 1), choice, requires_grad=True)
+        model.mind.plan = Plan(
+            mask, torch.ones(3, 1), torch.zeros(3, 1, dtype=torch.bool), torch.ones(3, 1)
+        )
+        out = block.module(x)
+        (gradient,) = torch.autograd.grad((out * weights).sum(), mask)
+        outcomes.append((out.detach(), gradient))
+        assert (model.mind.plan.steps > 3).all()
+        assert (model.mind.plan.iterations > 3).all() == bool(choice)
+    model.mind.plan = None
+    change = ((outcomes[1][0] - outcomes[0][0]) * weights).sum((1, 2, 3))
+    for _, gradient in outcomes:
+        assert torch.allclose(gradient[:, 0], change, rtol=1e-3, atol=1e-5)
 
 
 def test_the_introspection_loss_by_hand():
@@ -271,7 +364,7 @@ def test_nested_masks_hold_the_first_blocks():
 
 
 def test_pretrained_weights_load_and_backbone_names_stay():
-    plain, model = classifier(seed=3), minded(classifier(seed=4))
+    plain, model = classifier(seed=3), minded(classifier(seed=4), norm_control="damping")
     assert model.backbone.state_dict().keys() == plain.backbone.state_dict().keys()
     model.backbone.load_state_dict(plain.backbone.state_dict())
     inputs = batch()["inputs"]

@@ -28,6 +28,8 @@ from benchmarks.verify.cautions import NOT_RUN
 ARCHS = ("mind-cnn", "MIND")
 """What the tables call the network."""
 EPOCHS = 100
+PATIENCE = 10
+"""Epochs without a better validation that end training."""
 WRAPPED = 3
 """Blocks of ``mind_cnn`` that can be iterated."""
 TERCILES = {"simple inputs": "easy", "medium inputs": "medium", "complex inputs": "hard"}
@@ -36,6 +38,14 @@ TERCILES = {"simple inputs": "easy", "medium inputs": "medium", "complex inputs"
 NETWORK = (
     "the paper's network is not known: the one that it describes does not hold the 5.31 M "
     "parameters that it prints"
+)
+OPERATIONS = (
+    "multiply-adds are measured, and the paper does not say whether it counts one operation or two "
+    "for each"
+)
+HELD_OUT = (
+    "validation images are held out of the training images (10,000 of MNIST's 60,000), and the "
+    "paper names no split"
 )
 OTHER_TERCILES = "the paper does not say how it divided images by difficulty"
 RECIPE: Mapping[str, Any] = {
@@ -55,9 +65,13 @@ def route(claim: Claim, setting: Setting) -> Trained | Excluded:
         return Excluded(NOT_RUN, f"the data set {claim.dataset} is not in the project")
     if claim.variant not in ("", "full", *TERCILES):
         return Excluded(NOT_RUN, f"what the row '{claim.variant}' changes is not known here")
-    changes = (NETWORK, OTHER_TERCILES) if claim.variant in TERCILES else (NETWORK,)
+    changes = [NETWORK, HELD_OUT]
+    if claim.variant in TERCILES:
+        changes.append(OTHER_TERCILES)
+    if claim.metric == "gflops":
+        changes.append(OPERATIONS)
     spec = _spec(setting, DATASETS[claim.dataset])
-    return Trained(spec, _measure(claim), changes)
+    return Trained(spec, _measure(claim), tuple(changes))
 
 
 def _measure(claim: Claim) -> Measure | str:
@@ -66,6 +80,8 @@ def _measure(claim: Claim) -> Measure | str:
     if tercile is None:
         if claim.metric == "latency":
             return Measure("latency@1", "full", "inference", 1e3)
+        if claim.metric == "gflops":
+            return Measure("macs_executed", "full", "inference", 1e-9)
         return Measure(claim.metric)
     if claim.metric == "top1":
         return Measure(f"top1@{tercile}")
@@ -73,12 +89,14 @@ def _measure(claim: Claim) -> Measure | str:
         return Measure(f"selection_rate@{tercile}", scale=WRAPPED / 100)
     if claim.metric == "fpi_iterations":
         return Measure(f"iterations@{tercile}")
+    if claim.metric == "gflops":
+        return Measure(f"macs_of_choices@{tercile}", scale=1e-9)
     return f"{claim.metric} is not measured by difficulty"
 
 
 def _spec(setting: Setting, dataset: str) -> Any:
     task = {"dataset": dataset, "arch": "mind_cnn"}
-    options: dict[str, Any] = {"preset": "paper"}
+    options: dict[str, Any] = {"preset": "paper", "early_stop": PATIENCE}
     recipe: Mapping[str, Any] = RECIPE
     budget: dict[str, float] = {"epochs": EPOCHS}
     if setting.profile == SMOKE:

@@ -1,4 +1,4 @@
-"""MIND: parameters of the networks it names."""
+"""MIND: parameters of the networks it names, its introspection network among them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from functools import cache
 from benchmarks.claims import Claim
 from benchmarks.verify.counts import network, stored_parameters
 from benchmarks.verify.quantity import PLAIN, Quantity
+from methods.mind import Mind
+from tasks.classification.classifier import Classifier
 
 CLASSES = {"CIFAR-100": 100, "ImageNet-1k": 1000}
 ARCHS = {"resnet50": "resnet50", "efficientnet_b7": "efficientnet_b7", "mind-cnn": "mind_cnn"}
@@ -19,12 +21,22 @@ def quantity(claim: Claim) -> Quantity | None:
         return None
     classes = CLASSES[claim.dataset]
     arch = ARCHS[claim.arch]
-    imagenet = parameters(arch, 1000).values[PLAIN] / 1e6
+    chooses = claim.method == "mind"
+    imagenet = parameters(arch, 1000, chooses).values[PLAIN] / 1e6
     doubt = f"1,000 classes give {imagenet:.2f} M"
-    return replace(parameters(arch, classes), doubt=doubt) / 1e6
+    return replace(parameters(arch, classes, chooses), doubt=doubt) / 1e6
 
 
 @cache
-def parameters(arch: str, classes: int) -> Quantity:
-    """All parameters of a network for so many classes."""
-    return stored_parameters(network(arch, classes, channels=3, size=224))
+def parameters(arch: str, classes: int, chooses: bool) -> Quantity:
+    """All parameters of a network for so many classes.
+
+    Args:
+        arch: of the network.
+        classes: told apart.
+        chooses: whether the introspection network belongs to it.
+    """
+    model = network(arch, classes, channels=3, size=224)
+    if chooses:
+        model = Mind().prepare(Classifier(model))
+    return stored_parameters(model)

@@ -9,14 +9,16 @@ the loss in ``introspection.py`` and ``controller.py``.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmengine.model import BaseModel
 
-from methods.base import METHODS, Method
+from methods.base import METHODS, Method, Phase, Phases
 from methods.blocks import Block, BlockView, block_view
+from methods.curves import Curve, stale_epochs
 from methods.dense import is_dense
 from methods.mind import analysis
 from methods.mind.controller import Controller
@@ -91,6 +93,8 @@ class Mind(Method):
     """Compute only the images that still move; False gives the same result, slower."""
     freeze_norms: bool | None = None
     """Keep batch norms in evaluation mode; None does so for detection and segmentation."""
+    early_stop: int | None = None
+    """Epochs without a better validation that end training; None goes on as long as the budget."""
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -110,10 +114,11 @@ class Mind(Method):
             ("damping", 0 < self.damping <= 1, "above 0 and at most 1"),
             ("rate", 0 <= self.rate <= 1, "from 0 to 1"),
             ("temperature", self.temperature > 0, "above 0"),
+            ("early_stop", self.early_stop is None or self.early_stop >= 1, "at least 1"),
         ):
             if not fine:
                 raise UserError(f"mind: {option} must be {meaning}, not {getattr(self, option)}")
-        self._dense = False
+        self._dense, self._metric = False, "top1"
 
     @property
     def limits(self) -> tuple[float, int]:
@@ -126,7 +131,15 @@ class Mind(Method):
 
     def setup(self, task: TaskView) -> None:
         """Know detectors and segmenters, whose batches are small and weights pretrained."""
-        self._dense = task.family in ("detection", "segmentation")
+        self._dense, self._metric = task.family in ("detection", "segmentation"), task.headline
+
+    def phases(self, model: BaseModel) -> Phases:
+        """One phase, which may end early."""
+
+        def stale(curve: Curve) -> bool:
+            return stale_epochs(curve, self._metric) >= (self.early_stop or math.inf)
+
+        yield Phase(stop=stale if self.early_stop else None)
 
     def prepare(self, model: BaseModel) -> BaseModel:
         """Wrap the blocks in place and add the introspection network as ``model.mind``.

@@ -86,6 +86,7 @@ class Controller(nn.Module):
         """Multiply-adds for one image: of the plain pass, and of each wrapped block."""
         self._counts: dict[tuple[int, ...], tuple[float, list[float]]] = {}
         """The same for each shape of an image that has been seen."""
+        self._constants: dict[Any, Tensor] = {}
         self._passes: list[Pass] | None = None
         self.plan: Plan | None = None
         self.wants_loss = False
@@ -180,17 +181,25 @@ class Controller(nn.Module):
         if plan is None:
             return
         if self.wants_loss and self.introspection is not None and self.macs is not None:
-            costs = plan.mask.new_tensor(self.macs[1])
+            costs = self._constant(self.macs[1], plan.mask)
             weights = self.options.layer_weights
             self.loss = self.options.lam * introspection_loss(
                 plan.mask,
                 plan.steps,
                 costs,
-                costs / costs.sum() if weights is None else plan.mask.new_tensor(weights),
+                costs / costs.sum() if weights is None else self._constant(weights, plan.mask),
                 self.options.beta,
                 self.options.gamma,
                 self.options.delta,
             )
+
+    def _constant(self, values: Sequence[float], like: Tensor) -> Tensor:
+        """Numbers as a tensor beside ``like``, copied there once."""
+        key = (tuple(values), like.device, like.dtype)
+        if key not in self._constants:
+            with torch.inference_mode(False):
+                self._constants[key] = like.new_tensor(key[0])
+        return self._constants[key]
 
     def _executed(self, images: int) -> Pass:
         assert self.macs is not None

@@ -26,6 +26,7 @@ def run(
     method: str,
     budget: Mapping[str, float],
     recipe: Mapping[str, Any],
+    options: Mapping[str, Any],
     method_file: str | None,
     report: Report,
 ) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def run(
     with contained(), fake_gpu.FakeGpu():
         if method_file is not None:
             building.import_method_file(method_file)
-        subject = Subject(method, task=family)
+        subject = Subject(method, options, task=family)
         spec = RunSpec(
             suite="fake",
             profile="smoke",

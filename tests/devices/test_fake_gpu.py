@@ -20,7 +20,7 @@ from tasks.errors import UserError
 HERE = Path(__file__).parent
 STEPS = {"steps": 4}
 OURS = ("benchmarks/", "methods/", "tasks/")
-# Which blocks are iterated decides what is launched, and costs and weights are copied every time.
+# Which images are still iterated decides what is launched.
 WAITING = {"mind"}
 REFUSED = {
     ("optimal_depth", "detection"): "classification",
@@ -41,9 +41,15 @@ def server() -> Iterator[ForkServer]:
 
 
 def run(
-    server: ForkServer, family: str, method: str, file: Path | None = None, **recipe: Any
+    server: ForkServer,
+    family: str,
+    method: str,
+    options: dict[str, Any] | None = None,
+    file: Path | None = None,
+    **recipe: Any,
 ) -> dict[str, Any]:
-    return server.call("devices.fake_runs:run", family, method, STEPS, recipe, file)
+    call = ("devices.fake_runs:run", family, method, STEPS, recipe, options or {}, file)
+    return server.call(*call)
 
 
 def of_ours(waits: dict[str, int]) -> dict[str, int]:
@@ -88,18 +94,24 @@ def test_no_recipe_makes_a_step_wait(server: ForkServer, recipe: dict[str, Any])
     assert seen["waits"] == {}
 
 
+def test_mind_waits_for_the_images_that_still_move_alone(server: ForkServer) -> None:
+    seen = run(server, "classification", "mind", {"compaction": False})
+    assert seen["steps"] >= 2
+    assert seen["waits"] == {}
+
+
 def test_a_method_that_mixes_devices_fails(server: ForkServer) -> None:
     with pytest.raises(UserError, match=r"MixedDevices: \w+ at tests/devices/careless.py:\d+"):
-        run(server, "classification", "mixing", HERE / "careless.py")
+        run(server, "classification", "mixing", file=HERE / "careless.py")
 
 
 def test_a_method_that_waits_in_its_step_is_found(server: ForkServer) -> None:
-    seen = run(server, "classification", "waiting", HERE / "careless.py")
+    seen = run(server, "classification", "waiting", file=HERE / "careless.py")
     ((place, times),) = seen["waits"].items()
     assert place.startswith("_local_scalar_dense at tests/devices/careless.py:")
     assert times == seen["steps"]
 
 
 def test_the_first_step_on_a_gpu_tells_nothing_of_the_others(server: ForkServer) -> None:
-    seen = run(server, "classification", "slow_start", HERE / "careless.py")
+    seen = run(server, "classification", "slow_start", file=HERE / "careless.py")
     assert 0 < seen["planned_seconds"] < 0.5 * 2 * STEPS["steps"]

@@ -22,7 +22,7 @@ from tasks.classification.task import ClassificationTask
 from tasks.errors import UserError
 
 CPU = torch.device("cpu")
-LONG = 0.4
+LONG = 1.0
 """Seconds of work where no budget is charged."""
 
 

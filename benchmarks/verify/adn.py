@@ -33,6 +33,7 @@ TABLE_2 = {
 
 DETECTORS = "benchmarks.verify.adn_detectors"
 
+PTFLOPS = "ptflops prints 0.32 G for MobileNetV2: it adds norms and activations to the products"
 SWIN_BASE = (
     "counted with 1, 1, 3, 2 blocks a stage (swin_last_mandatory); 1, 1, 3, 1 hold 15.31 M and "
     "take 2.340 G"
@@ -86,4 +87,6 @@ def _detector(arch: str, name: str) -> Quantity | None:
 
 
 def _remarked(arch: str, name: str, count: Quantity) -> Quantity:
+    if arch == "mobilenet_v2":
+        return replace(count, doubt=PTFLOPS)
     return replace(count, remark=SWIN_BASE) if (arch, name) == ("swin_t", "base") else count

@@ -111,6 +111,14 @@ CAUTIONS = (
         "does the stated network hold it (computed with one block a stage, for the paper does not "
         "say how many; 2 give 3.50 M and 3 give 5.05 M at 100 classes)",
     ),
+    Caution(
+        INCONSISTENT,
+        {
+            **{"paper": "mind", "table": "2", "dataset": "CIFAR-100", "metric": "params"},
+            "arch": ("resnet50", "efficientnet_b7"),
+        },
+        "the count of the 1,000-class network is printed for 100 classes, too",
+    ),
     Caution(INCONSISTENT, {**_MIND_TOP1, "table": ("2", "6", "8")}, _DIFFERENT_TOP1),
     Caution(
         INCONSISTENT, {**_MIND_TOP1, "table": ("11", "14"), "variant": "full"}, _DIFFERENT_TOP1

@@ -18,18 +18,25 @@ class Quantity:
         own: the counting that the paper uses.
         remark: what a reader must know about how it was computed.
         doubt: why the printed figure may differ, for where it does.
+        band: by how much a convention that the paper does not state moves the figure.
+        convention: what it is.
     """
 
     values: Mapping[str, float]
     own: str = PLAIN
     remark: str = ""
     doubt: str = ""
+    band: float = 0.0
+    convention: str = ""
 
     def __truediv__(self, unit: float) -> Quantity:
-        return replace(self, values={name: value / unit for name, value in self.values.items()})
+        values = {name: value / unit for name, value in self.values.items()}
+        return replace(self, values=values, band=self.band / unit)
 
 
 def reduction(small: Quantity, whole: Quantity) -> Quantity:
     """By how many percent ``small`` is below ``whole``, each counting by itself."""
     values = {name: 100 * (1 - small.values[name] / whole.values[name]) for name in whole.values}
-    return replace(small, values=values)
+    part, all_of_it = small.values[PLAIN], whole.values[PLAIN]
+    band = 100 * (small.band / all_of_it + part * whole.band / all_of_it**2)
+    return replace(small, values=values, band=band)

@@ -32,7 +32,8 @@ def quantity(claim: Claim) -> Quantity | None:
         return stored_parameters(member("wrn_28_10")) / 1e6
     if claim.method == "deep_ensemble":
         one = stored_parameters(member("wrn_28_10")).values[PLAIN]
-        return Quantity({PLAIN: 4 * one / 1e6}, doubt=f"4 times {one / 1e6:.3f} M")
+        doubt = f"4 times {one / 1e6:.3f} M; the printed figure is 4 times the rounded 36.5 M"
+        return Quantity({PLAIN: 4 * one / 1e6}, doubt=doubt)
     budget = re.search(r"([\d.]+)M", claim.variant)
     if claim.method != "superweight" or budget is None:
         return None

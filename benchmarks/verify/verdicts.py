@@ -95,16 +95,22 @@ def quantity(claim: Claim) -> Quantity | None:
 def compare(claim: Claim, found: Quantity) -> Checked:
     """Reproduced if a counting rounds to the printed figure, the paper's own one first.
 
-    The tolerance is half a unit of the last printed digit.
+    The tolerance is half a unit of the last printed digit. Where a convention that the paper does
+    not state moves the figure by more than that, figures within its reach are not comparable.
     """
     plain = found.values[PLAIN]
+    own = found.values[found.own]
+    near = abs(own - float(claim.value)) <= found.band + claim.half_unit
+    if near and found.band > claim.half_unit:
+        reason = f"computed {own:.5g}, printed {claim.value}; {found.convention}"
+        return Checked(claim, NOT_COMPARABLE, reason, own, found.own, plain)
     for counting in dict.fromkeys((found.own, PLAIN, *found.values)):
         value = found.values[counting]
         if abs(value - float(claim.value)) <= claim.half_unit + _ROUNDING:
             reason = found.remark
             if counting != found.own:
-                own = f"{found.own}, the paper's own counting, gives {found.values[found.own]:.4g}"
-                reason = "; ".join(filter(None, (own, reason)))
+                told = f"{found.own}, the paper's own counting, gives {own:.4g}"
+                reason = "; ".join(filter(None, (told, reason)))
             return Checked(claim, REPRODUCED, reason, value, counting, plain)
     by_value: dict[str, list[str]] = {}
     for counting, value in found.values.items():
@@ -112,8 +118,7 @@ def compare(claim: Claim, found: Quantity) -> Checked:
     counts = ", ".join(f"{value} ({', '.join(names)})" for value, names in by_value.items())
     reason = f"computed {counts}, printed {claim.value} ± {claim.half_unit:g}"
     reason = "; ".join(filter(None, (reason, found.remark, found.doubt)))
-    value = found.values[found.own]
-    return Checked(claim, CONTRADICTED, reason, value, found.own, plain)
+    return Checked(claim, CONTRADICTED, reason, own, found.own, plain)
 
 
 def not_checked(claim: Claim) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -33,6 +34,50 @@ def test_a_claim_keeps_its_digits_and_its_note(tmp_path: Path) -> None:
     assert replace(claim, value=Decimal("146")).half_unit == 0.5
     assert claim.as_dict()["spread"] == 0.28
     assert (claim.hardware, claim.note) == ("RTX 3090, batch 64", 'said "so"')
+
+
+PRINTED_SHORTER = {
+    ("adn", "2", "ImageNet-1k", "gmacs"): "2.8 2.3 2.0 2.6 2.3 2.6 3.0 3.3 2.7",
+    ("mind", "2", "CIFAR-100", "params"): "25.6 66",
+    ("mind", "2", "CIFAR-100", "top1"): "69.9 84.4",
+    ("mind", "2", "ImageNet-1k", "params"): "25.6 66",
+    ("mind", "2", "ImageNet-1k", "top5"): "91.6",
+    ("mind", "4", "CIFAR-100", "layers"): "4 9 16",
+    ("mind", "4", "CIFAR-100", "gflops"): "0.8 1.5 2.0",
+    ("mind", "6", "CIFAR-100", "latency"): "25 148 186 20",
+    ("mind", "6", "ImageNet-1k", "top1"): "68.5 78.5 81.8 88.2",
+    ("mind", "11", "CIFAR-100", "gflops"): "1.3",
+    ("swn", "5", "CIFAR-100", "params"): "146 120",
+    ("swn", "1", "CIFAR-10-C", "top1"): "77.5 76.6 76.6",
+    ("swn", "1", "CIFAR-10-C", "nll"): "1.02",
+}
+"""Figures that the papers themselves print with fewer decimals than others of their column."""
+FINER_SPREADS = {("swn", "5", "top1"), ("swn", "5", "ece")}
+"""Columns whose spreads are printed with more decimals than their values."""
+
+
+def decimals(value: Decimal) -> int:
+    return max(0, -int(value.as_tuple().exponent))
+
+
+def test_no_figure_has_lost_a_digit() -> None:
+    """2.80 stored as 2.8 would be judged with ten times the tolerance."""
+    columns = defaultdict(list)
+    for claim in read_claims():
+        columns[claim.paper, claim.table, claim.dataset, claim.metric].append(claim.value)
+    shorter = {}
+    for column, values in columns.items():
+        most = max(map(decimals, values))
+        found = [str(value) for value in values if decimals(value) < most]
+        if found:
+            shorter[column] = " ".join(found)
+    assert shorter == PRINTED_SHORTER
+    finer = {
+        (claim.paper, claim.table, claim.metric)
+        for claim in read_claims()
+        if claim.spread is not None and decimals(claim.spread) > decimals(claim.value)
+    }
+    assert finer == FINER_SPREADS
 
 
 @pytest.mark.parametrize(

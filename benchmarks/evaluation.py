@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from benchmarks.building import Built
 from benchmarks.meters.modes import evaluating
 from benchmarks.meters.session import RunMeters
-from benchmarks.records import RESERVED, Measurement, Row, declare_metric
+from benchmarks.records import REMARK, RESERVED, Measurement, Row, declare_metric, noted
 from benchmarks.training.state import PhaseState
 from tasks.base import Score, as_score, sealed_test_split
 from tasks.errors import UserError
@@ -98,8 +98,15 @@ def evaluate(
             for metric, score in metrics.items():
                 chosen_on_test = suffix and split == "test" and built.task.val_is_test
                 shown = Score(None, CHOSEN_ON_TEST) if chosen_on_test else score
-                table.add(variant, split + suffix, Measurement(metric, shown.value, shown.note))
+                measured = Measurement(metric, shown.value, shown.note)
+                table.add(variant, split + suffix, noted(measured, remark(built, variant)))
     return networks
+
+
+def remark(built: Built, variant: str) -> str:
+    """The method's remark on a network, as a part of a reason; empty where it has none."""
+    text = " ".join(built.method.remark(variant).split())
+    return f"{REMARK}{text.replace(';', ',')}" if text else ""
 
 
 def variants(built: Built, model: BaseModel, meters: RunMeters) -> dict[str, BaseModel]:

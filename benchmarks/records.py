@@ -9,6 +9,8 @@ from typing import Any
 from tasks.errors import unknown_name
 
 OK, UNAVAILABLE, FAILED = "ok", "unavailable", "failed"
+REMARK = "remark: "
+"""Begins the part of a reason that must stand beside the value wherever it is shown."""
 BUSY = "busy machine"
 """Begins the part of a reason that says that others held the cores while a value was measured."""
 

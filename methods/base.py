@@ -80,6 +80,10 @@ class Phase:
     """Asked after each validation, with the phase's curve so far: end the phase now?"""
     keep: bool = False
     """Keep the weights at the end of the phase, so that a resumed run sees them again."""
+    keep_optimizer: bool = False
+    """Keep the optimizer at the end of the phase, for a next one that goes on with it."""
+    go_on: bool = False
+    """Begin with the optimizer, its state and its learning rate, that the phase before has kept."""
     hooks: Sequence[Hook] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
@@ -152,6 +156,14 @@ class Method(abc.ABC):
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
         """The deployable networks by name; each is evaluated and costed as rows of its own."""
         return {"full": model}
+
+    def remark(self, variant: str) -> str:
+        """What a reader must know of a deployable network's quality; empty for nothing.
+
+        It stands in the reason of the rows and below the tables: a search that the budget ended,
+        say. One sentence without a semicolon.
+        """
+        return ""
 
     def analyse(
         self, variant: str, model: BaseModel, batches: Iterable[dict[str, Any]]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from benchmarks.records import FAILED, Row, busy_note, is_busy
+from benchmarks.records import FAILED, REMARK, Row, busy_note, is_busy
 from benchmarks.report.columns import OUTSIDE_TRAINING, TRAINING, Column
 from benchmarks.statistics.samples import describe, geometric_mean
 from tasks.errors import UserError
@@ -140,9 +140,8 @@ def summarise(
             for column in columns
         }
         for column in columns:
-            if column.metric in NOTED:
-                notes = _notes(runs.values(), network.variant, column)
-                cells[column.key] = replace(cells[column.key], notes=notes)
+            notes = _notes(runs, network.variant, column)
+            cells[column.key] = replace(cells[column.key], notes=notes)
         seeds = sorted(seed for seed, run in runs.items() if not _failed(run))
         lines.append(Line(network, tuple(seeds), cells))
     return lines
@@ -228,11 +227,30 @@ def _value(rows: Sequence[Row], adds_up: bool) -> float | str:
     return math.fsum(found) if adds_up else max(found)
 
 
-def _notes(runs: Iterable[Sequence[Row]], variant: str, column: Column) -> tuple[str, ...]:
-    """The notes of a network's values, each once."""
-    rows = (row for run in runs for row in run if row.variant == variant)
-    found = (row for row in rows if (row.metric, row.phase) == (column.metric, column.phase))
-    return tuple(dict.fromkeys(row.reason for row in found if row.value is not None and row.reason))
+def _notes(runs: _Runs, variant: str, column: Column) -> tuple[str, ...]:
+    """The notes of a network's values that must not be left out, each once."""
+    whole: dict[str, None] = {}
+    remarks: dict[str, list[int]] = {}
+    for seed, run in sorted(runs.items()):
+        for row in run:
+            if row.variant != variant or row.value is None or not row.reason:
+                continue
+            if (row.metric, row.phase) != (column.metric, column.phase):
+                continue
+            if column.metric in NOTED:
+                whole[row.reason] = None
+            for part in row.reason.split("; "):
+                if part.startswith(REMARK):
+                    remarks.setdefault(part.removeprefix(REMARK), []).append(seed)
+    told = [_of_seeds(text, seeds, len(runs)) for text, seeds in remarks.items()]
+    return (*whole, *told)
+
+
+def _of_seeds(text: str, seeds: Sequence[int], of: int) -> str:
+    """A remark with the seeds that it is about, unless it is about all."""
+    if len(seeds) == of:
+        return text
+    return f"{text} (seed {', '.join(map(str, seeds))})"
 
 
 def _baselines(

@@ -168,6 +168,23 @@ def weight_norms(model: torch.nn.Module) -> list[float]:
     return torch.stack(torch._foreach_norm(parameters)).tolist() if parameters else []
 
 
+class OptimizerHook(Hook):
+    """Go on with an earlier optimizer's state and learning rates.
+
+    Args:
+        state: of its wrapper.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self._state = state
+
+    def before_train(self, runner: Any) -> None:
+        """Load it."""
+        runner.optim_wrapper.load_state_dict(self._state)
+
+
 class UpdateLimitHook(Hook):
     """End training once a number of optimizer updates is made, however many a batch makes.
 

@@ -21,6 +21,7 @@ from benchmarks.training.hooks import (
     CheckpointHook,
     LossHook,
     MeterHook,
+    OptimizerHook,
     ProgressHook,
     Report,
     StepEndHook,
@@ -189,6 +190,13 @@ class TrainingSession:
             saver,
             *([] if self.updates is None else [UpdateLimitHook(self.meters, self.updates)]),
         ]
+        if phase.go_on and not resuming:
+            if self.state.optimizer is None:
+                raise UserError(
+                    f"phase '{phase.name}' goes on with the optimizer of the phase before, which "
+                    "has kept none: set keep_optimizer there"
+                )
+            hooks.append(OptimizerHook(self.state.optimizer))
         with self.meters.outside("hooks"):
             own = [*self.method.hooks(), *phase.hooks]
         runner = PhaseRunner(
@@ -217,6 +225,7 @@ class TrainingSession:
             phase.keep,
             samples=made[phase.name].images,
             updates=made[phase.name].updated,
+            optimizer=runner.optim_wrapper.state_dict() if phase.keep_optimizer else None,
         )
         self._save_phase_end()
         return result

@@ -28,6 +28,8 @@ class PhaseState:
     best_value: float | None = None
     best_epoch: int | None = None
     best_weights: dict[str, torch.Tensor] | None = None
+    optimizer: dict[str, Any] | None = None
+    """Of the last phase that kept it."""
 
     def begin(self, phase: str, began_at: float = 0.0) -> None:
         """Start a phase: its best is its own."""
@@ -50,9 +52,16 @@ class PhaseState:
         return [point for point in self.curve if point["phase"] == self.phase]
 
     def end(
-        self, steps: int, model: nn.Module, keep: bool, samples: int = 0, updates: int = 0
+        self,
+        steps: int,
+        model: nn.Module,
+        keep: bool,
+        samples: int = 0,
+        updates: int = 0,
+        optimizer: dict[str, Any] | None = None,
     ) -> PhaseResult:
         """Finish the phase under way and return its result."""
+        self.optimizer = optimizer
         curve = tuple(self.curve_of_phase())
         result = PhaseResult(self.phase, steps, curve, samples, updates)
         self.finished.append(result)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModel
 
 from methods.base import METHODS, Method, Phase, Phases
+from methods.curves import Curve
 from methods.optimal_depth.network import DepthNetwork, depth_network, truncate
-from methods.optimal_depth.schedule import DepthSchedule, best
-from tasks.errors import UserError
+from methods.optimal_depth.schedule import DepthSchedule, Rule, on_host
+from tasks.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from mmengine.optim import OptimWrapper
@@ -28,6 +29,20 @@ __all__ = ["DepthNetwork", "DepthSchedule", "OptimalDepth", "depth_network", "tr
 
 log = logging.getLogger("depthbench")
 _COSINE = {"type": "CosineAnnealingLR", "begin": 0.0, "end": 1.0, "T_max": 1.0}
+PRESETS = {"paper": (True, 0.0), "log": (True, 0.1), "notebook": (False, 0.1)}
+"""``carry_best`` and ``round_to`` by name."""
+UNCONVERGED = "the budget ended before this depth had converged"
+
+
+class Found(NamedTuple):
+    """A depth that the search has tried."""
+
+    weights: dict[str, torch.Tensor]
+    """Of the truncated network, at its best validation."""
+    best: float | None
+    """Validation accuracy, in %."""
+    remark: str
+    """What a reader must know; empty where the depth has converged."""
 
 
 @METHODS.register("optimal_depth")
@@ -37,17 +52,28 @@ class OptimalDepth(Method):
 
     All depths warm up together. Then each depth is trained from those weights until it converges;
     the first that meets the target trains on until it improves no more, and is the network.
-    Depths that converged short of the target are kept beside it.
+    Depths that converged short of the target are kept beside it. Each network has the weights of
+    its best validation.
 
-    The phases are ``warmup`` and one for each depth tried, ``depth=1``, ``depth=2``, ... The
-    search at the found depth and its fine-tuning are one phase, since optimizer and learning rate
-    go on from one to the other. Only the learning rate is the method's: optimizer, batch size and
-    augmentation are the recipe's. The budget holds for all phases together; where it ends, so
-    does the search, with the deepest network so far.
+    The phases are ``warmup``, one for each depth tried, ``depth=1``, ``depth=2``, ..., and
+    ``fine-tune``, which goes on with the optimizer and the learning rate of the depth that met the
+    target. Only the learning rate is the method's: optimizer, batch size and augmentation are the
+    recipe's. The budget holds for all phases together; where it ends, so does the search, whose
+    answer is then the best depth that has converged, with a remark in its rows.
     """
 
     target_accuracy: float | None = None
     """Validation accuracy to reach, in %. Needed, unless ``fixed_depth`` is given."""
+    preset: str = "log"
+    """How validations are compared. ``paper``: Algorithm 1, exactly, with the best accuracy kept
+    when the depth grows. ``log``: as the printed logs of the runs of Table I do, kept, and at 0.1
+    point while searching. ``notebook``: as the notebooks' present source does, forgotten, and at
+    0.1 point."""
+    carry_best: bool | None = None
+    """Whether a deeper network has to be better than the best so far; None takes the preset's."""
+    round_to: float | None = None
+    """Points that validations are rounded to while searching, 0 for not; None takes the
+    preset's."""
     tolerance: float = 0.5
     """Percentage points below the target that will do (the paper's text: 0; its notebooks: 0.5)."""
     patience: int = 23
@@ -101,6 +127,12 @@ class OptimalDepth(Method):
                 raise UserError(
                     f"optimal_depth: {option} must be at least {least}, not {getattr(self, option)}"
                 )
+        if self.preset not in PRESETS:
+            raise unknown_name("optimal_depth preset", str(self.preset), list(PRESETS))
+        if self.round_to is not None and not 0 <= self.round_to < 1:
+            raise UserError(
+                f"optimal_depth: round_to is in points, from 0 to below 1, not {self.round_to}"
+            )
         if not 0 < self.decay <= 1:
             raise UserError(f"optimal_depth: decay must be above 0 and at most 1, not {self.decay}")
         if self.fixed_depth is None:
@@ -110,7 +142,8 @@ class OptimalDepth(Method):
             )
         self._metric = "top1"
         self._of = 0
-        self._found: dict[int, dict[str, torch.Tensor]] = {}
+        self._found: dict[int, Found] = {}
+        self._answer = 0
         self._warming = False
 
     def setup(self, task: TaskView) -> None:
@@ -149,11 +182,19 @@ class OptimalDepth(Method):
         return model if self.fixed_depth is None else truncate(model, self.fixed_depth)
 
     @property
+    def _carries(self) -> bool:
+        return PRESETS[self.preset][0] if self.carry_best is None else self.carry_best
+
+    @property
+    def _rounds_to(self) -> float:
+        return PRESETS[self.preset][1] if self.round_to is None else self.round_to
+
+    @property
     def _deepest(self) -> int:
         return self._of if self.max_depth is None else self.max_depth
 
     def phases(self, model: BaseModel) -> Phases:
-        """Warm-up at all depths, then depth after depth until one meets the target.
+        """Warm-up at all depths, depth after depth until one meets the target, fine-tuning.
 
         Raises:
             UserError: with ``strict``, when none does.
@@ -169,46 +210,90 @@ class OptimalDepth(Method):
             changes = {"optimizer": {"lr": self.warmup_lr}, "schedule": [_COSINE]}
             yield Phase("warmup", epochs=self.warmup_epochs, changes=changes, keep=True)
             self._warming = False
-        warm = _copied(model)
-        target = self.target_accuracy - self.tolerance
-        reached = None
+        warm = on_host(model)
+        rule = self._search_rule()
         for depth in range(self.min_depth, self._deepest + 1):
-            before = _copied(model)
             model.load_state_dict(warm)
             network.set_depth(depth)
             try:
-                result = yield self._phase(depth, target)
-            except GeneratorExit:  # the budget ended with the depth before
-                if depth > self.min_depth:
-                    model.load_state_dict(before)
-                    network.set_depth(depth - 1)
-                self._missed(
-                    f"the search ended before a depth met the target of {target:.2f} %: it got to "
-                    f"depth {network.depth} of {self._of}; give it more budget or a lower target"
-                )
+                result = yield self._search(depth, rule)
+            except GeneratorExit:  # the budget ended before
+                if not self._found:  # with the warm-up
+                    self._keep(model, depth, None, UNCONVERGED)
+                self._end(model, rule, "ended before")
                 return
-            reached = best(result.curve, self._metric)
-            if reached is not None and reached >= target:
-                log.info("depth %d of %d met the target of %.2f %%", depth, self._of, target)
+            best = _best(result.curve, self._metric)
+            if rule.met(result.curve):
+                yield from self._fine_tuned(model, depth, best)
                 return
-            if self.by_products:
-                self._found[depth] = _copied(truncate(model, depth))
-        came = "was not validated" if reached is None else f"came to {reached:.2f} %"
-        self._missed(
-            f"no depth met the target of {target:.2f} % validation accuracy: the last one, "
-            f"{self._deepest} of {self._of}, {came}; lower target_accuracy or raise max_depth"
-        )
+            self._keep(model, depth, best, "" if rule.converged(result.curve) else UNCONVERGED)
+            if self._carries and best is not None:
+                rule = replace(rule, above=max(rule.above, best))
+        self._end(model, rule, "ended with the last depth before")
 
-    def _phase(self, depth: int, target: float) -> Phase:
-        schedule = DepthSchedule(self._metric, target, self.patience, self.decay_every, self.decay)
+    def _search_rule(self) -> Rule:
+        assert self.target_accuracy is not None
+        target = self.target_accuracy - self.tolerance
+        options = self.patience, self.decay_every, self.decay, self._rounds_to
+        return Rule(self._metric, *options, target=target)
+
+    def _search(self, depth: int, rule: Rule) -> Phase:
+        schedule = DepthSchedule(rule)
         lr = self.lr_first if depth == self.min_depth else self.lr_later
         return Phase(
             f"depth={depth}",
             changes={"optimizer": {"lr": lr}, "schedule": []},
-            stop=schedule.converged,
+            stop=schedule.over,
             hooks=(schedule,),
-            keep=self.by_products,
+            keep=True,
+            keep_optimizer=True,
         )
+
+    def _fine_tuned(self, model: BaseModel, depth: int, best: float | None) -> Phases:
+        """Train on at the depth that met the target, as long as validation becomes better."""
+        assert best is not None
+        self._keep(model, depth, best, "the budget ended before the fine-tuning")
+        rule = Rule(self._metric, self.patience, self.decay_every, self.decay, above=best)
+        schedule = DepthSchedule(rule, start=best)
+        log.info("depth %d of %d met the target", depth, self._of)
+        result = yield Phase(
+            "fine-tune",
+            changes={"schedule": []},
+            stop=schedule.over,
+            hooks=(schedule,),
+            keep=True,
+            go_on=True,
+        )
+        cut = "" if rule.converged(result.curve) else "the budget ended the fine-tuning"
+        tuned = _best(result.curve, self._metric)
+        self._keep(model, depth, best if tuned is None else max(best, tuned), cut)
+
+    def _keep(self, model: BaseModel, depth: int, best: float | None, remark: str) -> None:
+        weights = on_host(truncate(model, depth))
+        self._found[depth] = Found(weights, best, remark)
+        self._answer = depth
+
+    def _end(self, model: BaseModel, rule: Rule, how: str) -> None:
+        """A search without success: its answer is the best depth that has converged, if any.
+
+        Raises:
+            UserError: with ``strict``.
+        """
+        missed = f"the search {how} a depth met the target of {rule.target:.2f} %"
+        converged = {d: found for d, found in self._found.items() if not found.remark}
+        among = converged or self._found
+        self._answer = max(among, key=lambda d: (among[d].best or 0.0, d))
+        best = among[self._answer].best
+        came = "was not validated" if best is None else f"came to {best:.2f} %"
+        if self.strict:
+            raise UserError(
+                f"{missed}: depth {self._answer} of {self._of} {came} on validation; give it more "
+                "budget or a lower target_accuracy, or raise max_depth"
+            )
+        log.warning("%s: depth %d of %d %s on validation", missed, self._answer, self._of, came)
+        answer = self._found[self._answer]
+        remark = ", and ".join(filter(None, (missed, answer.remark)))
+        self._found[self._answer] = answer._replace(remark=remark)
 
     def train_step(
         self, model: BaseModel, data: dict[str, Any], optim_wrapper: OptimWrapper
@@ -242,22 +327,27 @@ class OptimalDepth(Method):
         return {"loss": torch.stack(losses).mean()}
 
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
-        """The network of the depth that the search ended at, then the shallower ones it tried."""
+        """The network that the search found, then the other depths that it tried.
+
+        Each has the weights of its best validation.
+        """
         if not isinstance(model.backbone, DepthNetwork):
             return {f"depth={self.fixed_depth}/{self._of}": model}
-        depth = model.backbone.depth
-        found = {f"depth={depth}/{self._of}": truncate(model, depth)}
-        for shallower in sorted(self._found.keys() - {depth}, reverse=True):
-            network = truncate(model, shallower)
-            network.load_state_dict(self._found[shallower])
-            found[f"depth={shallower}/{self._of}"] = network
+        others = sorted(self._found.keys() - {self._answer}, reverse=True)
+        found = {}
+        for depth in (self._answer, *(others if self.by_products else ())):
+            network = truncate(model, depth)
+            network.load_state_dict(self._found[depth].weights)
+            found[f"depth={depth}/{self._of}"] = network
         return found
 
-    def _missed(self, message: str) -> None:
-        if self.strict:
-            raise UserError(message)
-        log.warning("%s", message)
+    def remark(self, variant: str) -> str:
+        """Whether the budget or the network ended before what was asked for."""
+        depth = int(variant.removeprefix("depth=").partition("/")[0])
+        return self._found[depth].remark if depth in self._found else ""
 
 
-def _copied(model: BaseModel) -> dict[str, torch.Tensor]:
-    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+def _best(curve: Curve, metric: str) -> float | None:
+    """The highest value on the curve; None where there is none."""
+    values = [point[metric] for point in curve]
+    return max((value for value in values if value is not None), default=None)

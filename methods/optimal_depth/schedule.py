@@ -2,92 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 
-Curve = Sequence[Mapping[str, float]]
-"""One mapping a validation: ``epoch`` (from 1) and the metrics."""
+from methods.curves import Curve
+
+_TENTH_OF_A_DIGIT = 1e-9
+"""What binary fractions add to a rounded accuracy."""
 
 
-def best(curve: Curve, metric: str) -> float | None:
-    """The highest value on the curve; None where there is none."""
-    values = [point[metric] for point in curve]
-    return max((value for value in values if value is not None), default=None)
+@dataclass(frozen=True)
+class Rule:
+    """How validations are compared, and when a depth has converged.
 
-
-def stale_epochs(curve: Curve, metric: str) -> int:
-    """Epochs since the last validation that was better than all before it."""
-    top, since = float("-inf"), 0.0
-    for point in curve:
-        value = point[metric]
-        if value is not None and value > top:
-            top, since = value, point["epoch"]
-    return int(curve[-1]["epoch"] - since) if curve else 0
-
-
-class DepthSchedule(Hook):
-    """The stopping rule and the learning rate of one depth.
-
-    The learning rate is multiplied by ``decay`` after every ``decay_every``-th consecutive epoch
-    without a better validation; after ``patience`` of them the depth has converged. Keeps the
-    weights of the best validation, and puts them back when the depth has converged short of its
-    target: they are what the depth is worth, and no later phase goes on from it.
+    Sources differ: Algorithm 1 of the paper keeps the best accuracy when the depth grows and
+    compares exactly; the printed logs of the official notebooks keep it and compare at 0.1 point
+    while they search; the notebooks' present source forgets it and compares at 0.1 point.
 
     Args:
         metric: the validation metric.
-        target: value at which the search is over.
-        patience: epochs without a better validation until converged.
-        decay_every: epochs without a better validation until the learning rate falls.
+        patience: consecutive epochs without a better validation until converged.
+        decay_every: such epochs until the learning rate falls.
         decay: the factor by which it falls.
+        round_to: values are rounded to multiples of this; 0 compares exactly.
+        above: value that a validation has to be better than to count as better at all.
+        target: value at which the search is over; None goes on until converged.
+    """
+
+    metric: str
+    patience: int
+    decay_every: int
+    decay: float
+    round_to: float = 0.0
+    above: float = float("-inf")
+    target: float | None = None
+
+    def rounded(self, value: float) -> float:
+        """A value as it is compared."""
+        if not self.round_to:
+            return value
+        return round(value / self.round_to) * self.round_to
+
+    def best(self, curve: Curve) -> float | None:
+        """The highest value on the curve, as it is compared; None where there is none."""
+        values = [point[self.metric] for point in curve]
+        return max((self.rounded(v) for v in values if v is not None), default=None)
+
+    def stale(self, curve: Curve) -> int:
+        """Epochs since the last validation that was better than all before it."""
+        top, since = self.rounded(self.above) if self.above > float("-inf") else self.above, 0.0
+        for point in curve:
+            value = point[self.metric]
+            if value is not None and self.rounded(value) > top + _TENTH_OF_A_DIGIT:
+                top, since = self.rounded(value), point["epoch"]
+        return int(curve[-1]["epoch"] - since) if curve else 0
+
+    def met(self, curve: Curve) -> bool:
+        """Whether a validation has reached the target."""
+        top = self.best(curve)
+        return None not in (self.target, top) and top >= self.target - _TENTH_OF_A_DIGIT  # type: ignore[operator]
+
+    def converged(self, curve: Curve) -> bool:
+        """Whether nothing has become better for as long as the patience lasts."""
+        return self.stale(curve) >= self.patience
+
+    def over(self, curve: Curve) -> bool:
+        """Whether to end the phase; its ``stop``."""
+        return self.met(curve) or self.converged(curve)
+
+
+class DepthSchedule(Hook):
+    """The stopping rule and the learning rate of one phase of a depth.
+
+    The learning rate is multiplied by ``decay`` after every ``decay_every``-th consecutive epoch
+    without a better validation. The phase ends with the weights of its best validation, however
+    it ends: they are what the depth is worth.
+
+    Args:
+        rule: of the phase.
+        start: the value of the weights that the phase begins with, where they take part.
     """
 
     # After validation (LOW) and before the checkpoint (LOWEST), which saves the lower rate.
     priority = "VERY_LOW"
 
-    def __init__(
-        self, metric: str, target: float, patience: int, decay_every: int, decay: float
-    ) -> None:
-        self.metric, self.target = metric, target
-        self.patience, self.decay_every, self.decay = patience, decay_every, decay
+    def __init__(self, rule: Rule, start: float | None = None) -> None:
+        self.rule = rule
         self._curve: Curve = ()
         self._decays = 0
+        self._top = start
+        self._takes_part = start is not None
         self._best: dict[str, torch.Tensor] | None = None
 
-    def converged(self, curve: Curve) -> bool:
-        """Whether to end the depth; a phase's ``stop``."""
+    def over(self, curve: Curve) -> bool:
+        """Whether to end the phase; its ``stop``."""
         self._curve = curve
-        return stale_epochs(curve, self.metric) >= self.patience
+        return self.rule.over(curve)
+
+    def before_train(self, runner: Any) -> None:
+        """Keep the weights of the start, where they may stay the best."""
+        if self._takes_part and self._best is None:
+            self._best = on_host(runner.model)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Lower the learning rate where due; keep the weights of a new best."""
         if not self._curve or self._curve[-1]["epoch"] != runner.epoch + 1:
             return  # an epoch that was not validated
-        stale = stale_epochs(self._curve, self.metric)
-        if stale == 0:
-            state = runner.model.state_dict()
-            self._best = {key: value.detach().clone() for key, value in state.items()}
+        value = self._curve[-1][self.rule.metric]
+        if value is not None and (self._top is None or value > self._top):
+            self._top, self._best = value, on_host(runner.model)
+        due = self.rule.stale(self._curve) // self.rule.decay_every
         # More than one at once where validations are rarer than epochs.
-        for _ in range(stale // self.decay_every - self._decays):
+        for _ in range(due - self._decays):
             for group in runner.optim_wrapper.param_groups:
-                group["lr"] *= self.decay
-        self._decays = stale // self.decay_every
+                group["lr"] *= self.rule.decay
+        self._decays = due
 
     def after_train(self, runner: Any) -> None:
-        """Put the best weights back at the end of a depth that misses the target."""
-        value = best(self._curve, self.metric)
-        if self._best is None or value is None or value >= self.target:
-            return
-        if stale_epochs(self._curve, self.metric) >= self.patience:
+        """Put the best weights back."""
+        if self._best is not None:
             runner.model.load_state_dict(self._best)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Save what a resumed phase cannot know from its curve."""
-        checkpoint["optimal_depth"] = {"best": self._best, "decays": self._decays}
+        kept = {"best": self._best, "top": self._top, "decays": self._decays}
+        checkpoint["optimal_depth"] = kept
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Restore it."""
         saved = checkpoint["optimal_depth"]
-        self._best, self._decays = saved["best"], saved["decays"]
+        self._best, self._top, self._decays = saved["best"], saved["top"], saved["decays"]
+
+
+def on_host(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of a model's state that takes none of the device's memory."""
+    return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}

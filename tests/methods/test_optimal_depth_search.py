@@ -15,8 +15,8 @@ from training.training_helpers import Interrupted, session
 from benchmarks.training import session as session_module
 from benchmarks.training.hooks import CheckpointHook
 from methods.base import PhaseResult
-from methods.optimal_depth import DepthSchedule, OptimalDepth
-from methods.optimal_depth.schedule import best, stale_epochs
+from methods.optimal_depth import UNCONVERGED, DepthSchedule, OptimalDepth
+from methods.optimal_depth.schedule import Rule
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
@@ -31,40 +31,102 @@ def network():
     return Classifier(build_backbone("cifar_resnet8", 10, 1, 8))
 
 
+def rule(**options):
+    return Rule(**{"metric": "top1", "patience": 23, "decay_every": 5, "decay": 0.6, **options})
+
+
 @pytest.mark.parametrize(
     ("values", "stale"),
     [([], 0), ([50], 0), ([50, 60], 0), ([50, 50], 1), ([60, 50, 59, 61, 61, 60], 2)],
 )
 def test_epochs_without_a_better_validation(values, stale):
-    assert stale_epochs(curve(values), "top1") == stale
+    assert rule().stale(curve(values)) == stale
 
 
 def test_a_validation_without_a_value_is_no_better():
     points = [{"epoch": n, "top1": v} for n, v in enumerate([None, 50.0, None, 40.0], 1)]
-    assert stale_epochs(points, "top1") == 2
-    assert best(points, "top1") == 50
-    assert stale_epochs(points[:1], "top1") == 1
-    assert best(points[:1], "top1") is None
+    assert rule().stale(points) == 2
+    assert rule().best(points) == 50
+    assert rule().stale(points[:1]) == 1
+    assert rule().best(points[:1]) is None
 
 
 def test_epochs_count_where_validations_are_rarer():
-    assert stale_epochs(curve([50, 40, 45], every=3), "top1") == 6
+    assert rule().stale(curve([50, 40, 45], every=3)) == 6
+
+
+def test_values_are_compared_as_they_are_rounded():
+    points = curve([95.04, 95.049, 95.06, 95.14, 95.16])
+    assert [rule(round_to=0.1).stale(points[:n]) for n in range(1, 6)] == [0, 1, 0, 1, 0]
+    assert [rule().stale(points[:n]) for n in range(1, 6)] == [0] * 5
+    assert rule(round_to=0.1, target=95.5).met(curve([95.46]))
+    assert not rule(target=95.5).met(curve([95.46]))
+
+
+# What the printed logs of the notebooks show; see the page of the method for their sources.
+MNIST_DEPTH_2 = [90.6, 95.8, 96.9, 86.7, 95.3]
+MNIST_DEPTH_1_BEST = 98.5
+
+
+@pytest.mark.parametrize(("preset", "without"), [("log", 5), ("paper", 5), ("notebook", 2)])
+def test_the_first_epochs_of_mnists_second_depth_count_as_its_log_has_it(preset, without):
+    """Five without a better one than depth 1's, which lowers the rate; else the third is best."""
+    method = OptimalDepth(target_accuracy=99.5, preset=preset, warmup_epochs=0)
+    model = method.prepare(network())
+    phases = method.phases(model)
+    next(phases)
+    second = phases.send(PhaseResult("depth=1", 1, tuple(curve([MNIST_DEPTH_1_BEST] + [98] * 23))))
+    (hook,) = second.hooks
+    assert hook.rule.stale(curve(MNIST_DEPTH_2)) == without
+    phases.close()
+
+
+def ends(preset, values, before):
+    """The epoch at which a depth ends, where the best so far is ``before``; None if it goes on."""
+    method = OptimalDepth(target_accuracy=99.9, preset=preset, warmup_epochs=0)
+    phases = method.phases(method.prepare(network()))
+    next(phases)
+    second = phases.send(PhaseResult("depth=1", 1, tuple(curve([before] + [before - 5] * 23))))
+    stops = [second.stop(curve(values[: n + 1])) for n in range(len(values))]
+    phases.close()
+    return stops.index(True) + 1 if True in stops else None
+
+
+def test_a_depth_below_the_best_so_far_ends_after_exactly_23_epochs_in_the_log():
+    """Fashion-MNIST's third depth did; by the notebooks' present source it would have gone on."""
+    climbing = [80 + 0.4 * n for n in range(26)]  # better and better, and never better than 91.4
+    assert ends("log", climbing, before=91.4) == 23
+    assert ends("paper", climbing, before=91.4) == 23
+    assert ends("notebook", climbing, before=91.4) is None
+
+
+def test_hundredths_of_a_point_end_no_depth_under_exact_comparison():
+    """SVHN's depths 1 to 3 ended at 0.1 point, and would have gone on exactly."""
+    creeping = [93.0 + 0.001 * n for n in range(30)]
+    assert ends("log", creeping, before=89.0) == 24
+    assert ends("paper", creeping, before=89.0) is None
+    assert ends("notebook", creeping, before=89.0) == 24
+
+
+SHORT = [80, 85] + [84] * 23
+"""A depth that converges short of 90."""
 
 
 class Run:
     """Plays the runner of one phase; the model's one weight says which epoch it is."""
 
     def __init__(self, values, every=1, **options):
-        options = {"target": 99.0, "patience": 23, "decay_every": 5, "decay": 0.6, **options}
-        self.hook = DepthSchedule("top1", **options)
+        start = options.pop("start", None)
+        self.hook = DepthSchedule(rule(**options), start)
         self.model = nn.Linear(1, 1)
         self.optim_wrapper = SimpleNamespace(param_groups=[{"lr": 1.0}, {"lr": 0.1}])
         self.rates, self.stopped = [], False
+        self.hook.before_train(self)
         points = curve(values, every)
         for self.epoch in range(every * len(points)):
             nn.init.constant_(self.model.weight, self.epoch + 1)
             if (self.epoch + 1) % every == 0:
-                self.stopped = self.hook.converged(points[: (self.epoch + 1) // every])
+                self.stopped = self.hook.over(points[: (self.epoch + 1) // every])
             self.hook.after_train_epoch(self)
             self.rates.append(self.optim_wrapper.param_groups[0]["lr"])
             if self.stopped:
@@ -107,11 +169,20 @@ def test_rarer_validations_lower_the_rate_as_often():
     assert run.rates[-1] == pytest.approx(0.6**4)
 
 
-def test_a_depth_short_of_its_target_ends_with_its_best_weights():
+def test_a_depth_ends_with_its_best_weights_however_it_ends():
     values = [50, 70, 60] + [65] * 30
-    assert Run(values).model.weight.item() == 2
-    assert Run(values, target=70.0).model.weight.item() == 25  # goes on as the last epoch left it
-    assert Run(values[:10]).model.weight.item() == 10  # the budget ended, not the depth
+    assert Run(values).model.weight.item() == 2  # converged
+    assert Run(values[:10]).model.weight.item() == 2  # cut by the budget
+    met = Run(values, target=70.0)
+    assert (met.model.weight.item(), len(met.rates)) == (2, 2)
+    # Under a best of shallower depths that it never reaches, it is still its own best that counts.
+    assert Run(values, above=90.0).model.weight.item() == 2
+
+
+def test_a_fine_tuning_that_finds_nothing_better_ends_with_what_it_began_with():
+    assert Run([60] * 30, above=70.0, start=70.0).model.weight.item() != 1
+    model = Run([60, 71] + [60] * 30, above=70.0, start=70.0).model
+    assert model.weight.item() == 2
 
 
 def test_a_resumed_depth_still_knows_its_best_weights_and_its_decays():
@@ -121,11 +192,11 @@ def test_a_resumed_depth_still_knows_its_best_weights_and_its_decays():
     after = Run([], patience=4, decay_every=2)
     after.hook.after_load_checkpoint(after, checkpoint)
     after.epoch, points = 4, curve([50, 70, 60, 60, 60])
-    after.hook.converged(points)
+    after.hook.over(points)
     after.hook.after_train_epoch(after)
     assert after.optim_wrapper.param_groups[0]["lr"] == 1.0  # the second epoch's decay is done
     after.epoch, points = 5, curve([50, 70, 60, 60, 60, 60])
-    assert after.hook.converged(points)
+    assert after.hook.over(points)
     after.hook.after_train(after)
     assert after.model.weight.item() == 2
 
@@ -156,27 +227,31 @@ def rate(phase):
 
 def test_the_search_stops_at_the_first_depth_that_meets_the_target():
     method = OptimalDepth(target_accuracy=90, tolerance=0.5, max_depth=3)
-    model, seen, left = play(method, [[10], [80, 85], [89.4, 89.5]])
+    model, seen, left = play(method, [[10], SHORT, [89.4, 89.5], [89.6] * 24])
     assert left is None
     assert [(name, depth) for name, _, depth in seen] == [
         ("warmup", 3),
         ("depth=1", 1),
         ("depth=2", 2),
+        ("fine-tune", 2),
     ]
-    assert [rate(phase) for phase in seen] == [0.001, 0.01, 0.005]
+    assert [rate(phase) for phase in seen[:3]] == [0.001, 0.01, 0.005]
+    assert seen[3][1] == {"schedule": []}  # the rate goes on
     assert seen[0][1]["schedule"][0]["type"] == "CosineAnnealingLR"
     assert seen[1][1]["schedule"] == []
     variants = method.variants(model)
     assert list(variants) == ["depth=2/3", "depth=1/3"]
-    # Phase 3 left threes in the found depth; phase 2 left twos in its by-product.
-    for name, value in (("depth=2/3", 3), ("depth=1/3", 2)):
+    # Phase 4 left fours in the found depth; phase 2 left twos in its by-product.
+    for name, value in (("depth=2/3", 4), ("depth=1/3", 2)):
         assert all((p == value).all() for p in variants[name].parameters())
+        assert method.remark(name) == ""
 
 
 def test_the_papers_target_has_no_tolerance():
-    _, seen, left = play(OptimalDepth(target_accuracy=90, tolerance=0), [[1], [89.9], [90]])
+    options = {"target_accuracy": 90, "tolerance": 0}
+    _, seen, left = play(OptimalDepth(**options), [[1], [89.9] * 24, [90], [90] * 24])
     assert left is None
-    assert len(seen) == 3
+    assert [name for name, _, _ in seen] == ["warmup", "depth=1", "depth=2", "fine-tune"]
 
 
 def test_each_depth_starts_from_the_weights_of_the_warmup():
@@ -209,35 +284,54 @@ def test_without_warmup_depths_start_from_the_first_weights():
 
 
 def test_replaying_the_same_results_gives_the_same_phases_and_networks():
-    answers = [[10], [70], [80], [95]]
+    answers = [[10], [70], [80], [95], [96]]
     runs = [play(OptimalDepth(target_accuracy=90), answers) for _ in range(2)]
     assert runs[0][1] == runs[1][1]
     for a, b in zip(*(run[0].state_dict().values() for run in runs), strict=True):
         assert torch.equal(a, b)
 
 
-def test_a_target_that_no_depth_meets_is_said_and_the_last_depth_reported(caplog):
+def test_a_target_that_no_depth_meets_is_said_and_the_best_depth_is_the_answer(caplog):
     method = OptimalDepth(target_accuracy=99, max_depth=2)
     with caplog.at_level(logging.WARNING, logger="depthbench"):
-        model, _, _ = play(method, [[10], [70], [80]])
-    assert "no depth met the target of 98.50 %" in caplog.text
-    assert "2 of 3, came to 80.00 %" in caplog.text
+        model, _, _ = play(method, [[10], [70] * 24, [80] * 24])
+    missed = "the search ended with the last depth before a depth met the target of 98.50 %"
+    assert f"{missed}: depth 2 of 3 came to 80.00 %" in caplog.text
     assert list(method.variants(model)) == ["depth=2/3", "depth=1/3"]
+    assert method.remark("depth=2/3") == missed
+    assert method.remark("depth=1/3") == ""
+    strict = OptimalDepth(target_accuracy=99, max_depth=2, strict=True)
     with pytest.raises(UserError, match="lower target_accuracy"):
-        play(OptimalDepth(target_accuracy=99, max_depth=2, strict=True), [[10], [70], [80]])
+        play(strict, [[10], [70] * 24, [80] * 24])
 
 
-def test_a_search_that_the_budget_ends_reports_the_deepest_network_trained(caplog):
+def test_a_search_that_the_budget_ends_answers_with_the_best_depth_that_converged(caplog):
+    """Not with a deeper one that is half trained."""
     method = OptimalDepth(target_accuracy=99)
-    model, _, phases = play(method, [[10], [70], [80]])
+    model, _, phases = play(method, [[10], [70] * 24, [60, 61]])
     phases.close()
     variants = method.variants(model)
-    assert list(variants) == ["depth=2/3", "depth=1/3"]
+    assert list(variants) == ["depth=1/3", "depth=2/3"]
+    assert all((p == 2).all() for p in variants["depth=1/3"].parameters())
     assert all((p == 3).all() for p in variants["depth=2/3"].parameters())
-    assert "ended before a depth met the target of 98.50 %: it got to depth 2 of 3" in caplog.text
+    assert "ended before a depth met the target of 98.50 %: depth 1 of 3 came to" in caplog.text
+    assert method.remark("depth=1/3") == (
+        "the search ended before a depth met the target of 98.50 %"
+    )
+    assert method.remark("depth=2/3") == UNCONVERGED
     _, _, phases = play(OptimalDepth(target_accuracy=99, strict=True), [[10], [70], [80]])
-    with pytest.raises(UserError, match="it got to depth 2 of 3; give it more budget"):
+    with pytest.raises(
+        UserError, match=r"depth 2 of 3 came to 80\.00 % on validation; give it more"
+    ):
         phases.close()
+
+
+def test_where_no_depth_has_converged_the_best_of_them_is_the_answer_and_says_both():
+    method = OptimalDepth(target_accuracy=99)
+    model, _, phases = play(method, [[10], [70]])
+    phases.close()
+    assert list(method.variants(model)) == ["depth=1/3"]
+    assert method.remark("depth=1/3").endswith(f", and {UNCONVERGED}")
 
 
 def test_a_budget_that_ends_with_the_warmup_reports_the_first_depth():
@@ -247,11 +341,25 @@ def test_a_budget_that_ends_with_the_warmup_reports_the_first_depth():
     variants = method.variants(model)
     assert list(variants) == ["depth=1/3"]
     assert all((p == 1).all() for p in variants["depth=1/3"].parameters())
+    assert UNCONVERGED in method.remark("depth=1/3")
+
+
+def test_a_budget_that_ends_before_or_in_the_fine_tuning_is_said():
+    method = OptimalDepth(target_accuracy=90)
+    model, seen, phases = play(method, [[10], [95]])
+    assert seen[-1][0] == "depth=1"
+    phases.close()
+    assert method.remark("depth=1/3") == "the budget ended before the fine-tuning"
+    method = OptimalDepth(target_accuracy=90)
+    model, _, left = play(method, [[10], [95], [96]])
+    assert left is None
+    assert method.remark("depth=1/3") == "the budget ended the fine-tuning"
+    assert all((p == 3).all() for p in method.variants(model)["depth=1/3"].parameters())
 
 
 def test_by_products_can_be_left_out():
     method = OptimalDepth(target_accuracy=90, by_products=False)
-    model, _, _ = play(method, [[10], [70], [95]])
+    model, _, _ = play(method, [[10], [70] * 24, [95], [95] * 24])
     assert list(method.variants(model)) == ["depth=2/3"]
 
 
@@ -283,18 +391,51 @@ def test_a_search_on_real_digits_finds_a_depth_and_keeps_the_shallower_ones(tmp_
     run = session(tmp_path, method, steps=400)
     state = run.run()
     names = [result.name for result in state.finished]
-    assert names == ["warmup", *(f"depth={d}" for d in range(1, len(names)))]
+    assert names == ["warmup", *(f"depth={d}" for d in range(1, len(names) - 1)), "fine-tune"]
     tops = {r.name: max(point["top1"] for point in r.curve) for r in state.finished}
-    *short, found = names[1:]
+    *short, found = names[1:-1]
+    tops[found] = max(tops[found], tops["fine-tune"])
     assert short
     assert all(tops[name] < 92 for name in short)
     assert tops[found] >= 92
     networks = method.variants(run.model)
     assert [name.split("/")[0] for name in networks] == [found, *reversed(short)]
-    for name, built in list(networks.items())[1:]:
-        # A by-product is the network of its best validation, to the last digit.
+    for name, built in networks.items():
+        # Each is the network of its best validation, to the last digit.
         again = run.task.evaluate(built, "val", torch.device("cpu"))["top1"]
         assert again == tops[name.split("/")[0]]
+
+
+def test_the_fine_tuning_goes_on_with_optimizer_and_rate(tmp_path):
+    seen = {}
+
+    class Watched(OptimalDepth):
+        def train_step(self, model, data, optim_wrapper):
+            state = optim_wrapper.optimizer.state
+            momenta = [
+                s["momentum_buffer"].abs().sum() for s in state.values() if "momentum_buffer" in s
+            ]
+            phase = self.now
+            if phase not in seen:
+                seen[phase] = optim_wrapper.param_groups[0]["lr"], bool(momenta)
+            self.rate = optim_wrapper.param_groups[0]["lr"]
+            return super().train_step(model, data, optim_wrapper)
+
+        def phases(self, model):
+            inner, answer = super().phases(model), None
+            while True:
+                try:
+                    phase = next(inner) if answer is None else inner.send(answer)
+                except StopIteration:
+                    return
+                self.now = phase.name
+                if phase.name == "fine-tune":
+                    seen["before"] = self.rate
+                answer = yield phase
+
+    session(tmp_path, Watched(**SEARCH), steps=200).run()
+    assert seen["fine-tune"] == (seen["before"], True)
+    assert seen["depth=2"] == (SEARCH["lr_later"], False)  # a new depth starts anew
 
 
 @pytest.mark.slow
@@ -314,19 +455,21 @@ def test_a_search_killed_inside_a_depth_ends_as_if_it_had_not_been(tmp_path, mon
 
     monkeypatch.setattr(session_module, "CheckpointHook", Eager)
     whole = OptimalDepth(**SEARCH)
-    expected = session(tmp_path / "whole", whole, steps=130)
+    expected = session(tmp_path / "whole", whole, steps=200)
     state = expected.run()
     one = whole.variants(expected.model)
     assert len(state.finished) >= 3
-    warmup, first = (result.steps for result in state.finished[:2])
-    for moment in (warmup + 5, warmup + first + 5):  # inside the first depth, inside the second
+    lengths = [result.steps for result in state.finished]
+    assert state.finished[3].name == "fine-tune"
+    # Inside the first depth, inside the second, at the start of and inside the fine-tuning.
+    for moment in (lengths[0] + 5, sum(lengths[:2]) + 5, sum(lengths[:3]), sum(lengths[:3]) + 5):
         folder = tmp_path / str(moment)
         cut = Killed(**SEARCH)
         cut.steps_left = moment
         with pytest.raises(Interrupted):
-            session(folder, cut, steps=130).run()
+            session(folder, cut, steps=200).run()
         method = OptimalDepth(**SEARCH)
-        resumed = session(folder, method, steps=130)
+        resumed = session(folder, method, steps=200)
         resumed.run()
         two = method.variants(resumed.model)
         assert list(one) == list(two)

@@ -31,7 +31,7 @@ from tasks.pictures import save, spread
 from tasks.registry import build
 
 _EVALUATION_BATCH = 500
-_SPLITS = ("random", "first")
+_SPLITS = ("random", "last", "first")
 
 
 class _Splits(NamedTuple):
@@ -54,8 +54,8 @@ class ClassificationTask(Task):
         val_fraction: the same as a share of the training split; neither takes the data set's own.
         train_size: how many of the other training images are used, so that an epoch is short; by
             default all. ``split`` says which.
-        split: ``random`` or ``first`` (the first images train, the rest validate); by default the
-            data set's own.
+        split: ``random``, or ``last`` (the last images validate, the others train; ``first`` is
+            another name for it); by default the data set's own.
         split_seed: decides a random split; never the seed of a run, so that all runs share it.
         augment: changes to the data set's augmentation: ``pad``, ``flip``, ``cutout``,
             ``normalise`` (null, or ``{mean: [...], std: [...]}`` of pixels in 0..1); folders of
@@ -288,7 +288,7 @@ def split_indices(
     Args:
         images: images to divide.
         held_out: how many validate.
-        rule: ``first`` holds out the last ones, ``random`` any, drawn from ``seed``.
+        rule: ``random`` holds out any, drawn from ``seed``; every other one the last.
         seed: decides a random split.
 
     Raises:

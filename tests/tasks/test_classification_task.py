@@ -192,7 +192,7 @@ def test_augmentation_is_the_data_sets_own_with_changes() -> None:
         ({"val_size": 5000}, "set val_size from 1 to 1432"),
         ({"train_size": 1291}, "set train_size from 1 to 1290"),
         ({"train_size": 0}, "set train_size from 1 to 1290"),
-        ({"split": "last"}, "unknown split"),
+        ({"split": "middle"}, "unknown split"),
         ({"augment": {"pat": 4}}, "did you mean 'pad'"),
         ({"augment": {"pad": -4}}, "0 or more"),
         ({"augment": {"normalise": {"mean": [0.5]}}}, "mean and std"),

@@ -60,7 +60,7 @@ def test_a_table_is_run_once_and_printed_beside_its_claims(tmp_path: Path) -> No
 
     again = reproduce(*asked, "--json", "--strict", cwd=tmp_path)
     document = json.loads(again.stdout)
-    assert again.returncode == 1  # verify contradicts the printed size of 44.78 MB
+    assert again.returncode == 0  # what is pickled decides the last digit of 44.78 MB
     assert (document["ran"], document["finished"], document["runs"]) == (0, 1, 1)
     (found,) = [each for each in document["claims"] if each["metric"] == "top1"]
     assert found["runs"] == [planned["run_id"]]

@@ -78,6 +78,24 @@ def test_a_table_is_run_once_and_printed_beside_its_claims(tmp_path: Path) -> No
     assert {row["profile"] for row in written} == {"smoke"}
 
 
+def test_a_contradicted_figure_fails_a_strict_command(tmp_path: Path) -> None:
+    asked = (
+        "swn",
+        "--table",
+        "2",
+        "--profile",
+        "smoke",
+        "--row",
+        "deep ensemble",
+        "--row",
+        "params",
+    )
+    assert reproduce(*asked, cwd=tmp_path).returncode == 0
+    strict = reproduce(*asked, "--strict", cwd=tmp_path)
+    assert strict.returncode == 1
+    assert "1 claims: 1 contradicted" in strict.stdout + strict.stderr
+
+
 class InProcess:
     """Stands for the fork server: runs the work here, where a test can look at it."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from mmengine.model import BaseModel
 from torch import nn
@@ -19,7 +20,7 @@ from methods.base import METHODS, Method, Phase, Phases
 from methods.dense import is_dense
 from methods.superweight.allocation import plan_banks
 from methods.superweight.banks import INITS
-from methods.superweight.clusters import Assignment, depth_bins, per_layer
+from methods.superweight.clusters import Assignment, depth_bins, per_layer, random_bins
 from methods.superweight.ensemble import (
     Ensemble,
     Members,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["SuperWeight", "export"]
 
 _CHOICES = {
-    "clusters": ("depth_bins", "per_layer", "search"),
+    "clusters": ("depth_bins", "per_layer", "search", "random"),
     "coefficients": ("per_layer", "shared", "search"),
     "grouping": ("algorithm", "official"),
     "init": INITS,
@@ -75,7 +76,9 @@ class SuperWeight(Method):
     top. ``baseline`` is what the convolutions of the first member would store."""
     clusters: str = "depth_bins"
     """Layers that share a bank: 3x3 layers in ``depth_bins`` and 1x1 layers in one; the same layer
-    of all members (``per_layer``); or depth bins refined by a ``search`` of its own phase."""
+    of all members (``per_layer``); or depth bins refined by a ``search`` of its own phase, at the
+    recipe's first learning rate. ``random``, a control: as many clusters as depth bins, of random
+    layers with one kernel."""
     bins: int = 4
     """Depth bins of each kernel above 1x1."""
     coefficients: str = "per_layer"
@@ -173,6 +176,9 @@ class SuperWeight(Method):
         searching = self.clusters == "search"
         if self.clusters == "per_layer":
             self._start = per_layer(self._shapes)
+        elif self.clusters == "random":
+            generator = np.random.default_rng(self._seed)
+            self._start = random_bins(self._shapes, self.bins, generator)
         else:
             self._start = depth_bins(self._shapes, self.bins)
         backbone = self._share(members, self._start, self.coefficients != "per_layer" or searching)
@@ -199,7 +205,10 @@ class SuperWeight(Method):
                 self.search_epochs,
             )
             share, epochs = self.search_share, self.search_epochs
-            yield Phase("clusters", share, epochs, keep=True, hooks=[search])
+            # At the full rate, as in the first 20 of the paper's 200 epochs: a schedule squeezed
+            # into the search would have gradients decide that are taken at its end.
+            constant: dict[str, Any] = {"schedule": []}
+            yield Phase("clusters", share, epochs, constant, keep=True, hooks=[search])
             self._rebuild(model)
             self._untrained = True
         hooks = []

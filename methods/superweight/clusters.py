@@ -30,6 +30,27 @@ def depth_bins(shapes: Sequence[Sequence[Shape]], bins: int) -> Assignment:
     )
 
 
+def random_bins(
+    shapes: Sequence[Sequence[Shape]], bins: int, generator: np.random.Generator
+) -> Assignment:
+    """Clusters of the sizes of :func:`depth_bins`, each of random layers with one kernel.
+
+    A control: it tells whether it matters which layers share.
+    """
+    assignment = depth_bins(shapes, bins)
+    places: dict[Shape, list[tuple[int, int]]] = {}
+    for number, member in enumerate(shapes):
+        for layer, shape in enumerate(member):
+            places.setdefault(shape[2:], []).append((number, layer))
+    mixed = [list(member) for member in assignment]
+    for of_kernel in places.values():
+        drawn = generator.permutation(len(of_kernel))
+        for (number, layer), other in zip(of_kernel, drawn, strict=True):
+            taken = of_kernel[other]
+            mixed[number][layer] = assignment[taken[0]][taken[1]]
+    return tuple(map(tuple, mixed))
+
+
 def per_layer(shapes: Sequence[Sequence[Shape]]) -> Assignment:
     """The i-th layers with one kernel of all members share, and nothing else does."""
     return _number([list(zip(_kernels(m), _places(m), strict=True)) for m in shapes])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+
 import networkx
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from methods.superweight.allocation import minimum
-from methods.superweight.clusters import depth_bins
+from methods.superweight.clusters import depth_bins, random_bins
 from methods.superweight.grouping import by_relabelling, by_union
 from methods.superweight.refine import leaders, refine
 from methods.superweight.similarity import pairwise, similarity
@@ -130,3 +134,17 @@ def test_layers_without_a_counterpart_in_member_0_keep_their_cluster():
     first, second = clusters(gradients, shapes=shapes)
     assert second[0] == second[2]
     assert second[1] == first[0]
+
+
+def test_random_clusters_have_the_sizes_of_depth_bins_and_other_layers():
+    shapes = [[(16, 16, 3, 3)] * 12 + [(32, 16, 1, 1)] * 2] * 2
+    whole = depth_bins(shapes, 3)
+    found = random_bins(shapes, 3, np.random.default_rng(0))
+    assert found != whole
+    assert Counter(itertools.chain(*found)) == Counter(itertools.chain(*whole))
+    for mine, theirs, member in zip(found, whole, shapes, strict=True):
+        for cluster, other, shape in zip(mine, theirs, member, strict=True):
+            points = {c for c, s in zip(theirs, member, strict=True) if s[2:] == shape[2:]}
+            assert {cluster, other} <= points
+    assert found == random_bins(shapes, 3, np.random.default_rng(0))
+    assert found != random_bins(shapes, 3, np.random.default_rng(1))

@@ -61,6 +61,23 @@ def test_cluster_search_then_training_from_fresh_weights(tmp_path, grouping):
     assert list(method.variants(run.model)) == ["members=2", "members=1"]
 
 
+def test_the_cluster_search_runs_at_the_full_learning_rate(tmp_path):
+    """A schedule squeezed into it would have gradients decide that are taken at its end."""
+    rates = {}
+
+    class Watched(SuperWeight):
+        def train_step(self, model, data, optim_wrapper):
+            phase = "clusters" if hasattr(model.backbone, "decision") else "train"
+            rates.setdefault(phase, []).append(optim_wrapper.param_groups[0]["lr"])
+            return super().train_step(model, data, optim_wrapper)
+
+    method = Watched(**{**TWO, "max_params": 400_000}, clusters="search", search_epochs=1)
+    cosine = {"type": "CosineAnnealingLR", "begin": 0.0, "end": 1.0, "T_max": 1.0}
+    session(tmp_path, method, 3 * EPOCH, schedule=(cosine,)).run()
+    assert set(rates["clusters"]) == {rates["train"][0]}
+    assert rates["train"][-1] < 0.05 * rates["train"][0]
+
+
 @pytest.mark.parametrize("metered", [False, True])
 def test_search_sums_the_weight_gradients_of_the_last_epoch(tmp_path, metered):
     """Of the last whole one where a meter ends the phase, here two batches later."""

@@ -111,7 +111,7 @@ def test_the_environment_of_the_documentation_is_the_extra() -> None:
     assert extra
     names = re.findall(r'"([\w-]+)', extra[1])
     assert tox["testenv:docs"]["deps"].split() == names
-    pins = (ROOT / "constraints.txt").read_text()
+    pins = (ROOT / "constraints" / "common.txt").read_text()
     assert [name for name in names if f"\n{name}==" not in pins] == []
 
 

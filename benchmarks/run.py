@@ -70,9 +70,10 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     started = {**manifest, "status": RUNNING, "segments": segments.listed()}
     write_json_atomic(folder / "manifest.json", started)
     meters = RunMeters(built.device, operations_meter(built.spec))
-    model = prepared_model(
-        built, lambda text: report({"event": "note", "text": text}), meters.outside
-    )
+    with warnings_as_notes(report):
+        model = prepared_model(
+            built, lambda text: report({"event": "note", "text": text}), meters.outside
+        )
     session = TrainingSession(
         built.task,
         built.method,
@@ -159,7 +160,7 @@ def curve_csv(curve: list[dict[str, Any]]) -> str:
 
 @contextmanager
 def warnings_as_notes(report: Report) -> Iterator[None]:
-    """Report what is logged as a warning inside, such as what a task finds odd in its data."""
+    """Report what is logged as a warning inside: what a task finds odd in its data, say."""
 
     class Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

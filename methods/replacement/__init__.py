@@ -8,6 +8,7 @@ here is an option of the method.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,12 +19,15 @@ from mmengine.model import BaseModel
 from methods.base import METHODS, Method
 from methods.blocks import Block, BlockView, block_view, has_matching_neighbours, select_blocks
 from methods.replacement.export import export
+from methods.replacement.fusion import ChannelProjection
 from methods.replacement.light import light_roles
 from methods.replacement.neighbours import Layers, sources
 from methods.replacement.surgery import Fusion, full_roles, replace_by_full, replace_by_light
 from tasks.errors import UserError, unknown_name
 
 __all__ = ["Replacement", "export"]
+
+log = logging.getLogger("depthbench")
 
 _CHOICES = {
     "operator": ("light", "full"),
@@ -130,6 +134,7 @@ class Replacement(Method):
             else:
                 replace_by_light(block, self.submodule, before, after, how)
         self.replaced_blocks = tuple(block.number for block in chosen)
+        _tell_projections(model)
         print_log(
             f"replacement ({self.operator}, {self.fusion} fusion): replaced blocks "
             f"{', '.join(map(str, self.replaced_blocks))} of {len(view)}",
@@ -170,4 +175,20 @@ class Replacement(Method):
         return (
             f"{message}, for no block {where} has two neighbours of its own weight shapes; "
             "try boundary=project or boundary=single, or a deeper backbone"
+        )
+
+
+def _tell_projections(model: BaseModel) -> None:
+    """Say how many parameters ``boundary=project`` adds."""
+    added = sum(
+        parameter.numel()
+        for module in model.modules()
+        if isinstance(module, ChannelProjection)
+        for parameter in module.parameters()
+    )
+    if added:
+        log.warning(
+            "replacement: the projections of boundary=project are %s parameters of their own, "
+            "which take part in weight decay from their start at the identity",
+            f"{added:,}",
         )

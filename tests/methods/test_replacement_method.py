@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,11 +18,12 @@ from torchvision.models import SwinTransformer, VisionTransformer, mobilenet_v2,
 
 from methods import replacement
 from methods.base import METHODS
-from methods.blocks import block_view
+from methods.blocks import block_view, has_matching_neighbours, select_blocks
 from methods.replacement import Replacement
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.cifar_resnet import CifarResNet
 from tasks.classification.models.wide_resnet import WideResNet
+from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
 
 
@@ -285,3 +289,27 @@ def test_a_random_mix_is_drawn_from_the_seed():
 
     assert drawn(1) == drawn(1) != drawn(2)
     assert all(0 <= value <= 1 for value in drawn(1))
+
+
+@pytest.mark.parametrize(
+    ("network", "every", "replaced"),
+    [("resnet34", 4, 3), ("resnet50", 4, 3), ("mobilenet_v2", 4, 1), ("swin_t", 2, 2),
+     ("cifar_resnet56", 3, 9), ("cifar_resnet110", 4, 13)],
+)  # fmt: skip
+def test_every_reaches_the_blocks_that_the_card_says(network, every, replaced):
+    with torch.device("meta"):
+        view = block_view(build_backbone(network, 10, 3, 224))
+    chosen = select_blocks(view, every, None, partial(has_matching_neighbours, view), "shift")
+    assert len(chosen) == replaced
+    card = (Path(__file__).parents[2] / "docs/methods/replacement.md").read_text()
+    (line,) = re.findall(rf"^\| {network} \|.*$", card, re.MULTILINE)
+    assert line.split("|")[7 - every].strip() == str(replaced)
+
+
+def test_what_projections_add_is_said(caplog):
+    _, replaced = prepare(cifar(3, 4), boundary="project", blocks=[5])
+    assert replaced == (5,)
+    assert re.search(r"projections of boundary=project are [\d,]+ parameters", caplog.text)
+    caplog.clear()
+    prepare(cifar(3, 4), blocks=[2])
+    assert "projections" not in caplog.text

@@ -78,6 +78,7 @@ _VIT = Network(
         "optimizer": {"type": "AdamW", "lr": 7.5e-4, "weight_decay": 0.2},
         "schedule": warm_up_and_cosine(30 / 300),
         "clip_grad": {"max_norm": 1.0},
+        "paramwise": {},  # the official command decays every parameter
     },
     subnets=("super", "FFFT", "TTFF", "TTFT", "base"),
     stand_in="vit_tiny",
@@ -105,6 +106,7 @@ NETWORKS: Mapping[str, Network] = {
             "batch_size": 256,
             "optimizer": sgd(0.1, 1e-5),
             "schedule": steps_at(0.1, 150 / 300, 225 / 300, 285 / 300),
+            "paramwise": _UNDECAYED,
         },
         subnets=("super", "base"),
         stand_in=_MOBILENET,

@@ -43,7 +43,8 @@ def _transformer(batch_size: int) -> Recipe:
     lr = 1e-3 if batch_size >= 1024 else 5e-4
     warm_up = {"type": "LinearLR", "start_factor": 0.01, "begin": 0.0, "end": _WARM_UP}
     cosine = {**_COSINE, "begin": _WARM_UP, "T_max": 1.0 - _WARM_UP}
-    undecayed = ("pos_embedding", "class_token", "relative_position_bias_table")
+    # mmengine knows a bias by the name "bias": that of torch's attention has another.
+    undecayed = ("pos_embedding", "class_token", "relative_position_bias_table", "in_proj_bias")
     return Recipe(
         batch_size=batch_size,
         optimizer={"type": "AdamW", "lr": lr, "weight_decay": 0.05},

@@ -49,5 +49,5 @@ def test_float32_is_float32_unless_asked_otherwise() -> None:
 
 
 def test_only_detectors_train_on_images_of_many_shapes() -> None:
-    found = {name: TASKS.get(name).fixed_shapes for name in TASKS.names()}
-    assert found == {"classification": True, "detection": False, "segmentation": True}
+    families = {"classification": True, "detection": False, "segmentation": True}
+    assert {name: TASKS.get(name).fixed_shapes for name in families} == families

@@ -8,6 +8,7 @@ import torch
 from learning import train
 from mmengine.optim import build_optim_wrapper
 
+from benchmarks.training.optim import optim_wrapper_config
 from methods.end_to_end import EndToEnd
 from tasks import TASKS
 from tasks.classification.task import ClassificationTask
@@ -211,6 +212,18 @@ def test_an_unknown_split_is_named() -> None:
     task = ClassificationTask(arch="cifar_resnet8")
     with pytest.raises(UserError, match=r"unknown split 'tset' .*'test'"):
         task.evaluate(task.build_model(), "tset", CPU)
+
+
+@pytest.mark.parametrize("arch", ["vit_tiny", "swin_t"])
+def test_no_bias_norm_or_position_of_a_transformer_decays(arch: str) -> None:
+    task = ClassificationTask("cifar10", arch=arch)
+    model = task.build_model()
+    wrapper = build_optim_wrapper(model, optim_wrapper_config(task.recipe, {}, CPU))
+    decay = {id(p): g["weight_decay"] for g in wrapper.param_groups for p in g["params"]}
+    still = ("bias", "pos_embedding", "class_token", "relative_position_bias_table")
+    decaying = {n for n, p in model.named_parameters() if decay[id(p)]}
+    assert decaying
+    assert not {n for n in decaying if n.endswith(still) or ".ln" in n or "norm" in n}
 
 
 @pytest.mark.parametrize("arch", ["vit_tiny", "swin_t"])

@@ -46,8 +46,9 @@ class AdaptiveDepth(Method):
     ``find_unused_parameters=True``.
 
     Of a detector or segmentor the backbone is changed. Its base-net is distilled in what the heads
-    see, the levels of the neck (the feature pyramid, section 4.7), or in the stages of the backbone
-    where there is no neck; the heads learn from the super-net's pass alone.
+    see, the levels of the neck (the feature pyramid, section 4.7), or, where there is no neck, in
+    the ends of the backbone's stages, before norms that Swin puts on its outputs; the heads learn
+    from the super-net's pass alone.
     """
 
     alpha: float = 0.5

@@ -66,7 +66,7 @@ class PhaseState:
         result = PhaseResult(self.phase, steps, curve, samples, updates)
         self.finished.append(result)
         if keep:
-            self.kept[self.phase] = copy_weights(model)
+            self.kept[self.phase] = _shared(copy_weights(model), self.kept)
         return result
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,6 +82,19 @@ class PhaseState:
             PhaseResult(**{**result, "curve": tuple(result["curve"])})
             for result in state["finished"]
         ]
+
+
+def _shared(
+    weights: dict[str, torch.Tensor], kept: dict[str, dict[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """Weights that stayed as they were, held and saved once however often they are kept."""
+
+    def once(name: str, value: torch.Tensor) -> torch.Tensor:
+        earlier = (each[name] for each in kept.values() if name in each)
+        alike = (each for each in earlier if each.dtype == value.dtype)
+        return next((same for same in alike if torch.equal(same, value)), value)
+
+    return {name: once(name, value) for name, value in weights.items()}
 
 
 def copy_weights(model: nn.Module) -> dict[str, torch.Tensor]:

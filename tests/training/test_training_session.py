@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from training.training_helpers import digits, session
 
+from benchmarks.training.checkpoint import write_checkpoint
 from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
 from benchmarks.training.state import PhaseState
 from methods.base import Method, Phase
 from tasks.errors import UserError
+from tasks.files.checkpoints import load_plain
 
 
 class Plain(Method):
@@ -150,3 +152,24 @@ def test_a_validation_without_the_headline_metric_is_never_the_best():
         state.add("train", {"epoch": epoch, "box_ap": value}, "box_ap", model)
     assert (state.best_value, state.best_epoch) == (3.0, 2)
     assert len(state.curve) == 4
+
+
+def test_kept_weights_that_stayed_the_same_are_held_and_saved_once(tmp_path):
+    """A search keeps every depth that it tried: what deeper blocks share is not written again."""
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 64))
+    state = PhaseState()
+    sizes = []
+    for number in range(4):
+        state.begin(f"depth={number}")
+        torch.nn.init.constant_(model[0].bias, number)
+        state.end(1, model, keep=True)
+        write_checkpoint(tmp_path / "kept.pth", {"kept": state.kept})
+        sizes.append((tmp_path / "kept.pth").stat().st_size)
+    assert sizes[-1] < sizes[0] + 3 * 4 * 64 * 4
+    loaded = load_plain(tmp_path / "kept.pth")["kept"]
+    for number in range(4):
+        assert (loaded[f"depth={number}"]["0.bias"] == number).all()
+        assert torch.equal(loaded[f"depth={number}"]["1.weight"], model[1].weight)
+    with torch.no_grad():
+        model[1].weight.add_(1)  # what is kept is a copy
+    assert torch.equal(loaded["depth=0"]["1.weight"], state.kept["depth=0"]["1.weight"])

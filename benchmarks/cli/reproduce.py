@@ -78,6 +78,12 @@ def reproduce(
         Path | None, typer.Option(help="Folder of all data sets, in place of $DEPTHBENCH_DATA.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls", help="Also run what tells what a method's own part is worth, if known."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
@@ -105,7 +111,8 @@ def reproduce(
         with stop_signals(), ForkServer(_preload(claims)) as server:
             setting = Setting(profile.value, has_gpu(server, device), device)
             shown_table = None if table is None else claims[0].table
-            made = Reproduction(paper, shown_table, setting, tuple(range(count)))
+            seeds_of = tuple(range(count))
+            made = Reproduction(paper, shown_table, setting, seeds_of, with_controls=controls)
             store = Store(results or Path("results") / made.suite)
             store.require_suite(made.suite)
             with nullcontext() if plan else store.lock():
@@ -130,6 +137,8 @@ def reproduce(
         print()
         print_findings(made, findings)
         print(f"written: {', '.join(map(str, files))}")
+        if made.controls:
+            print(f"controls are beside the runs: depthbench table {store.path}")
     contradicted = strict and any(each.verdict == CONTRADICTED for each in findings)
     if driver.failures() or contradicted:
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.claims import Claim
@@ -19,6 +19,7 @@ from benchmarks.reproduce.routes import (
     run_spec,
     sgd,
 )
+from benchmarks.spec import RunSpec
 from benchmarks.verify.cautions import NOT_RUN
 
 TESTED = "test_best"
@@ -115,7 +116,8 @@ def route(claim: Claim, setting: Setting) -> Trained | Excluded:
     spec = run_spec(
         "odn", setting, task, "optimal_depth", options, cut.budget, cut.recipe, label=label
     )
-    return Trained(spec, Measure("top1", claim.variant, TESTED, deepest=True))
+    measure = Measure("top1", claim.variant, TESTED, deepest=True)
+    return Trained(spec, measure, controls=_controls(claim, spec))
 
 
 def _published(
@@ -139,7 +141,25 @@ def _published(
     budget = {"epochs": case.most_epochs}
     spec = run_spec("odn", setting, task, "optimal_depth", options, budget, RECIPE, label=label)
     measure = Measure("top1", claim.variant, TESTED, deepest=True)
-    return Trained(spec, measure, remarks=tuple(filter(None, (remark, case.held_out))))
+    remarks = tuple(filter(None, (remark, case.held_out)))
+    searched = claim.method == "optimal_depth"
+    return Trained(spec, measure, remarks=remarks, controls=_controls(claim, spec) * searched)
+
+
+def _controls(claim: Claim, spec: RunSpec) -> tuple[RunSpec, ...]:
+    """The search without its warm-up (Figure 3), and the published depth alone, from scratch."""
+    depth = int(claim.variant.removeprefix("depth=").partition("/")[0])
+    cosine = [{"type": "CosineAnnealingLR", "begin": 0.0, "end": 1.0, "T_max": 1.0}]
+    alone = replace(
+        spec,
+        method_options={"fixed_depth": depth},
+        recipe={**spec.recipe, "schedule": cosine},
+        label=f"depth {depth} from scratch for {claim.dataset}",
+    )
+    if not spec.method_options["warmup_epochs"]:
+        return (alone,)
+    options = {**spec.method_options, "warmup_epochs": 0}
+    return alone, replace(spec, method_options=options, label=f"{spec.label}, without warm-up")
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,9 @@ class Reproduction:
     setting: Setting
     seeds: tuple[int, ...]
     items: list[Item] = field(default_factory=list)
+    with_controls: bool = False
+    controls: list[Job] = field(default_factory=list)
+    """Runs of no claim."""
 
     @property
     def suite(self) -> str:
@@ -66,6 +69,7 @@ class Reproduction:
     def jobs(self) -> list[Job]:
         """All runs, each once; the first seed of everything comes before the second of anything."""
         jobs = {job.run_id: job for item in self.items for job in item.jobs}
+        jobs |= {job.run_id: job for job in self.controls}
         return sorted(jobs.values(), key=lambda job: job.seed)
 
 
@@ -90,7 +94,8 @@ def plan_reproduction(
 ) -> Reproduction:
     """Fill in the items: what can be counted is, and every distinct run is checked and timed.
 
-    Absent data and what a method refuses are kept with the claims that they concern.
+    Absent data and what a method refuses are kept with the claims that they concern; a control
+    that cannot be made is left out.
 
     Args:
         server: gives the processes.
@@ -108,13 +113,19 @@ def plan_reproduction(
     if counted:
         status(f"computing {len(counted)} exact figures")
     checked = iter(_verified(server, counted) if counted else ())
-    specs = {_key(run.spec): run.spec for run in map(_measured_run, items) if run}
+    runs = [run for run in map(_measured_run, items) if run]
+    specs = {_key(run.spec): run.spec for run in runs}
+    controls: dict[str, RunSpec] = {}
+    if reproduction.with_controls:
+        controls = {_key(spec): spec for run in runs for spec in run.controls}
+        specs |= controls
     found: dict[str, _Planned] = {}
     absent: dict[str, str] = {}
     for number, (key, spec) in enumerate(specs.items(), 1):
         status(f"checking the runs: {number} of {len(specs)}")
         found[key] = _plan(server, spec, reproduction.seeds, finished, absent)
     reproduction.items = [_filled(item, checked, found) for item in items]
+    reproduction.controls = [job for key in controls for job in found[key][0]]
     return reproduction
 
 

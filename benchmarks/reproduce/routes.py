@@ -55,12 +55,15 @@ class Trained:
         measure: the row; the reason, as text, where no run measures what is claimed.
         changes: where run and publication differ, so that the claim cannot be compared with it.
         remarks: what a reader must know about a run that can be compared.
+        controls: runs on the same budget that tell what the method's own part is worth. They settle
+            no claim, and are made where they are asked for.
     """
 
     spec: RunSpec
     measure: Measure | str
     changes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    controls: tuple[RunSpec, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -107,11 +107,34 @@ class InProcess:
         return resolve(function)(*args, lambda event: None)
 
 
-def planned(paper: str, *rows: str, table: str | None = None, profile: str = "paper") -> Any:
+def planned(
+    paper: str,
+    *rows: str,
+    table: str | None = None,
+    profile: str = "paper",
+    controls: bool = False,
+) -> Any:
     server = InProcess()
-    made = Reproduction(paper, table, Setting(profile, device="cpu"), (0, 1))
+    setting = Setting(profile, device="cpu")
+    made = Reproduction(paper, table, setting, (0, 1), with_controls=controls)
     claims = select_claims(paper, table, rows)
     return plan_reproduction(server, made, claims, frozenset()), server  # type: ignore[arg-type]
+
+
+def test_controls_are_run_where_they_are_asked_for_and_settle_no_claim() -> None:
+    asked = ("odn", "mnist", "optimal_depth", "top1")
+    plain, _ = planned(*asked, profile="smoke")
+    made, _ = planned(*asked, profile="smoke", controls=True)
+    assert [job.run_id for job in plain.jobs] == [j.run_id for i in made.items for j in i.jobs]
+    assert plain.controls == []
+    specs = [job.planned["spec"] for job in made.controls]
+    assert {spec["seed"] for spec in specs} == {0, 1}
+    (search, _) = (job.planned["spec"] for job in plain.jobs)
+    assert all(spec["budget"] == search["budget"] for spec in specs)
+    alone, without = specs[0], next(s for s in specs if "fixed_depth" not in s["method_options"])
+    assert alone["method_options"] == {"fixed_depth": 2}  # the depth that the paper found
+    assert without["method_options"] == {**search["method_options"], "warmup_epochs": 0}
+    assert {job.run_id for job in made.jobs} > {job.run_id for job in plain.jobs}
 
 
 @pytest.fixture

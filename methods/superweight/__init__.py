@@ -92,7 +92,8 @@ class SuperWeight(Method):
     """Algorithm 1 of the supplement, or what the ``official`` code does: relabels instead of
     uniting, and looks at a single batch for clusters."""
     init: str = "layer_kaiming"
-    """``official`` draws weights far larger than Kaiming; ``layer_kaiming`` rescales them."""
+    """``official`` draws weights far larger than Kaiming. ``layer_kaiming`` rescales them to it:
+    layer by layer where each has coefficients of its own, else in the mean over a block's."""
     search_share: float = 0.1
     """Share of the budget for the cluster search (the paper's 20 epochs before 200)."""
     search_epochs: int | None = None

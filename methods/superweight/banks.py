@@ -111,7 +111,8 @@ def make_bank(
 
     Coefficients are orthogonal rows, drawn for each member by itself. ``layer_kaiming`` draws
     templates at the Kaiming deviation of the block's own shape and gives every row the length
-    that brings its layer's weight to the layer's Kaiming deviation. ``official`` does as the
+    that brings its layer's weight to the layer's Kaiming deviation; a row that all layers share
+    has the quadratic mean of these lengths. ``official`` does as the
     official code: templates at the deviation of a fan-in of 9, rows as they come out.
 
     Args:
@@ -123,13 +124,16 @@ def make_bank(
     bank = BlockBank(plan.extension.size, plan.templates, len(plan.users), shared)
     own = _deviation(plan.extension.target)
     nn.init.normal_(bank.templates, std=own if init == "layer_kaiming" else _OFFICIAL_DEVIATION)
+    wanted = [_deviation(shapes[user]) / own for user in plan.users]
+    if shared:
+        wanted = [sqrt(sum(length**2 for length in wanted) / len(wanted))] * len(wanted)
     with torch.no_grad():
         for member in {member for member, _ in plan.users}:
             uses = [n for n, user in enumerate(plan.users) if user[0] == member]
             rows = nn.init.orthogonal_(torch.empty(len(uses), plan.templates))
             if init == "layer_kaiming":
-                lengths = [1.0 if shared else _deviation(shapes[plan.users[n]]) / own for n in uses]
-                rows = nn.functional.normalize(rows) * torch.tensor(lengths)[:, None]
+                lengths = torch.tensor([wanted[n] for n in uses])
+                rows = nn.functional.normalize(rows) * lengths[:, None]
             bank.coefficients[uses] = rows
     return bank
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -135,3 +136,15 @@ def test_weight_is_made_once_in_evaluation_and_again_when_a_template_changes():
         made.banks[0].coefficients.zero_()
         assert not made.tensor(training=False).any()
     assert made.tensor(training=True).requires_grad
+
+
+def test_layers_that_share_coefficients_have_kaimings_deviation_in_the_mean():
+    torch.manual_seed(0)
+    shapes = [(64, 16, 3, 3), (64, 64, 3, 3), (64, 32, 3, 3)]
+    places = {(0, layer): shape for layer, shape in enumerate(shapes)}
+    plan = plan_banks([shapes], ((0, 0, 0),), 10**6)
+    for block in itertools.chain.from_iterable(plan):
+        bank = make_bank(block, places, shared=True, init="layer_kaiming")
+        found = [float(bank.value(use).var()) for use in range(len(block.users))]
+        kaiming = [2 / math.prod(places[user][1:]) for user in block.users]
+        assert sum(found) == pytest.approx(sum(kaiming), rel=0.1)

@@ -145,7 +145,10 @@ def spent_fraction(
     parts = [spent[currency] / amount for currency, amount in metered.items()]
     if total_batches is not None:
         parts.append(batches / total_batches)
-    return max(parts)
+    return _whole(max(parts))
+
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,12 @@ class Part:
     def progress(self, fraction: float) -> float:
         """How far the phase is when ``fraction`` of the run's budget is spent: 1 at its end."""
         length = min(self.share, 1.0 - self.start)
-        return 1.0 if length <= 0 else max(0.0, fraction - self.start) / length
+        return 1.0 if length <= 0 else _whole(max(0.0, fraction - self.start) / length)
+
+
+def _whole(fraction: float) -> float:
+    """1 for what is 1 but for the rounding of sums of seconds, which no further step is due to."""
+    return 1.0 if 1 - _ROUNDING < fraction < 1 else fraction
 
 
 def _amount(value: Any, currency: str) -> float:

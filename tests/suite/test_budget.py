@@ -145,3 +145,13 @@ def test_the_parts_of_phases_follow_each_other_to_the_end(
     assert part.progress(end) == pytest.approx(1)
     assert Part(end).progress(1.0) >= 1
     assert part.progress(start + share * other / 2) <= 0.5 / min(share, 1 - start) * share + 1e-9
+
+
+def test_what_sums_of_seconds_lose_by_rounding_pays_for_no_further_step() -> None:
+    """Sums of floats differ in their last digits from one version of Python to the next."""
+    spent = sum([0.1] * 2400) - 1e-10
+    assert spent < 240
+    assert spent_fraction(0, None, {"seconds": spent}, {"seconds": 240.0}) == 1
+    assert spent_fraction(0, None, {"seconds": 239.999}, {"seconds": 240.0}) < 1
+    assert Part(0.5, 0.5).progress(1 - 1e-12) == 1
+    assert Part(0.5, 0.5).progress(0.9999) < 1

@@ -41,8 +41,10 @@ class Found(NamedTuple):
     """Of the truncated network, at its best validation."""
     best: float | None
     """Validation accuracy, in %."""
-    remark: str
-    """What a reader must know; empty where the depth has converged."""
+    cut: str
+    """Where the budget ended its training; empty where the depth has converged."""
+    missed: str = ""
+    """Why it is the answer although it does not meet the target; empty where it does."""
 
 
 @METHODS.register("optimal_depth")
@@ -275,9 +277,9 @@ class OptimalDepth(Method):
         tuned = _best(result.curve, self._metric)
         self._keep(model, depth, best if tuned is None else max(best, tuned), cut)
 
-    def _keep(self, model: BaseModel, depth: int, best: float | None, remark: str) -> None:
+    def _keep(self, model: BaseModel, depth: int, best: float | None, cut: str) -> None:
         weights = on_host(truncate(model, depth))
-        self._found[depth] = Found(weights, best, remark)
+        self._found[depth] = Found(weights, best, cut)
         self._answer = depth
 
     def _end(self, model: BaseModel, rule: Rule, how: str) -> None:
@@ -287,7 +289,7 @@ class OptimalDepth(Method):
             UserError: with ``strict``.
         """
         missed = f"the search {how} a depth met the target of {rule.target:.2f} %"
-        converged = {d: found for d, found in self._found.items() if not found.remark}
+        converged = {d: found for d, found in self._found.items() if not found.cut}
         among = converged or self._found
         self._answer = max(among, key=lambda d: (among[d].best or 0.0, d))
         best = among[self._answer].best
@@ -298,9 +300,7 @@ class OptimalDepth(Method):
                 "budget or a lower target_accuracy, or raise max_depth"
             )
         log.warning("%s: depth %d of %d %s on validation", missed, self._answer, self._of, came)
-        answer = self._found[self._answer]
-        remark = ", and ".join(filter(None, (missed, answer.remark)))
-        self._found[self._answer] = answer._replace(remark=remark)
+        self._found[self._answer] = self._found[self._answer]._replace(missed=missed)
 
     def train_step(
         self, model: BaseModel, data: dict[str, Any], optim_wrapper: OptimWrapper
@@ -336,7 +336,8 @@ class OptimalDepth(Method):
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
         """The network that the search found, then the other depths that it tried.
 
-        Each has the weights of its best validation.
+        Each has the weights of its best validation. The name of one whose training the budget
+        ended says so: no average over seeds takes it for one that has converged.
         """
         if not isinstance(model.backbone, DepthNetwork):
             return {f"depth={self.fixed_depth}/{self._of}": model}
@@ -345,13 +346,17 @@ class OptimalDepth(Method):
         for depth in (self._answer, *(others if self.by_products else ())):
             network = truncate(model, depth)
             network.load_state_dict(self._found[depth].weights)
-            found[f"depth={depth}/{self._of}"] = network
+            cut = " (cut)" if self._found[depth].cut else ""
+            found[f"depth={depth}/{self._of}{cut}"] = network
         return found
 
     def remark(self, variant: str) -> str:
         """Whether the budget or the network ended before what was asked for."""
         depth = int(variant.removeprefix("depth=").partition("/")[0])
-        return self._found[depth].remark if depth in self._found else ""
+        if depth not in self._found:
+            return ""
+        found = self._found[depth]
+        return ", and ".join(filter(None, (found.missed, found.cut)))
 
 
 def _best(curve: Curve, metric: str) -> float | None:

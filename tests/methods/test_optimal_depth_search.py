@@ -368,14 +368,14 @@ def test_a_search_that_the_budget_ends_answers_with_the_best_depth_that_converge
     model, _, phases = play(method, [[10], [70] * 24, [60, 61]])
     phases.close()
     variants = method.variants(model)
-    assert list(variants) == ["depth=1/3", "depth=2/3"]
+    assert list(variants) == ["depth=1/3", "depth=2/3 (cut)"]
     assert all((p == 2).all() for p in variants["depth=1/3"].parameters())
-    assert all((p == 3).all() for p in variants["depth=2/3"].parameters())
+    assert all((p == 3).all() for p in variants["depth=2/3 (cut)"].parameters())
     assert "ended before a depth met the target of 98.50 %: depth 1 of 3 came to" in caplog.text
     assert method.remark("depth=1/3") == (
         "the search ended before a depth met the target of 98.50 %"
     )
-    assert method.remark("depth=2/3") == UNCONVERGED
+    assert method.remark("depth=2/3 (cut)") == UNCONVERGED
     _, _, phases = play(OptimalDepth(target_accuracy=99, strict=True), [[10], [70], [80]])
     with pytest.raises(
         UserError, match=r"depth 2 of 3 came to 80\.00 % on validation; give it more"
@@ -387,8 +387,8 @@ def test_where_no_depth_has_converged_the_best_of_them_is_the_answer_and_says_bo
     method = OptimalDepth(target_accuracy=99)
     model, _, phases = play(method, [[10], [70]])
     phases.close()
-    assert list(method.variants(model)) == ["depth=1/3"]
-    assert method.remark("depth=1/3").endswith(f", and {UNCONVERGED}")
+    assert list(method.variants(model)) == ["depth=1/3 (cut)"]
+    assert method.remark("depth=1/3 (cut)").endswith(f", and {UNCONVERGED}")
 
 
 def test_a_budget_that_ends_with_the_warmup_reports_the_first_depth():
@@ -396,9 +396,9 @@ def test_a_budget_that_ends_with_the_warmup_reports_the_first_depth():
     model, _, phases = play(method, [[10]])
     phases.close()
     variants = method.variants(model)
-    assert list(variants) == ["depth=1/3"]
-    assert all((p == 1).all() for p in variants["depth=1/3"].parameters())
-    assert UNCONVERGED in method.remark("depth=1/3")
+    assert list(variants) == ["depth=1/3 (cut)"]
+    assert all((p == 1).all() for p in variants["depth=1/3 (cut)"].parameters())
+    assert UNCONVERGED in method.remark("depth=1/3 (cut)")
 
 
 def test_a_budget_that_ends_before_or_in_the_fine_tuning_is_said():
@@ -406,12 +406,12 @@ def test_a_budget_that_ends_before_or_in_the_fine_tuning_is_said():
     model, seen, phases = play(method, [[10], [95]])
     assert seen[-1][0] == "depth=1"
     phases.close()
-    assert method.remark("depth=1/3") == "the budget ended before the fine-tuning"
+    assert method.remark("depth=1/3 (cut)") == "the budget ended before the fine-tuning"
     method = OptimalDepth(target_accuracy=90)
     model, _, left = play(method, [[10], [95], [96]])
     assert left is None
-    assert method.remark("depth=1/3") == "the budget ended the fine-tuning"
-    assert all((p == 3).all() for p in method.variants(model)["depth=1/3"].parameters())
+    assert method.remark("depth=1/3 (cut)") == "the budget ended the fine-tuning"
+    assert all((p == 3).all() for p in method.variants(model)["depth=1/3 (cut)"].parameters())
 
 
 def test_by_products_can_be_left_out():

@@ -17,7 +17,7 @@ from mmengine.model import BaseModel
 from methods.base import METHODS, Method, Phase, Phases
 from methods.curves import Curve
 from methods.optimal_depth.network import DepthNetwork, depth_network, truncate
-from methods.optimal_depth.schedule import DepthSchedule, Rule, on_host
+from methods.optimal_depth.schedule import BestWeights, DepthSchedule, Rule, on_host
 from tasks.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ class OptimalDepth(Method):
     strict: bool = False
     """Fail when no depth meets the target, instead of reporting the last one."""
     fixed_depth: int | None = None
-    """Control: no search; the network of this depth, trained end to end with the recipe."""
+    """Control: no search; the network of this depth, trained end to end with the recipe, with the
+    weights of its best validation too."""
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -202,7 +203,8 @@ class OptimalDepth(Method):
             UserError: with ``strict``, when none does.
         """
         if self.fixed_depth is not None or self.target_accuracy is None:
-            yield Phase()
+            weights = BestWeights(self._metric)
+            yield Phase(stop=weights.over, hooks=(weights,))
             return
         network: DepthNetwork = model.backbone
         self._found = {}

@@ -424,11 +424,31 @@ def test_a_fixed_depth_is_trained_without_a_search():
     method = OptimalDepth(fixed_depth=2)
     model = method.prepare(network())
     phases = list(method.phases(model))
-    assert [(phase.name, dict(phase.changes), phase.stop) for phase in phases] == [
-        ("train", {}, None)
-    ]
+    assert [(phase.name, dict(phase.changes)) for phase in phases] == [("train", {})]
+    assert not phases[0].stop(curve([50] * 99))
     assert list(method.variants(model)) == ["depth=2/3"]
     assert len(model.backbone.blocks) == 2
+
+
+def test_a_fixed_depth_too_has_the_weights_of_its_best_validation():
+    """And the learning rate of the recipe."""
+    method = OptimalDepth(fixed_depth=2)
+    model = method.prepare(network())
+    phase = next(method.phases(model))
+    (hook,) = phase.hooks
+    groups = [{"lr": 1.0}]
+    runner = SimpleNamespace(model=model, optim_wrapper=SimpleNamespace(param_groups=groups))
+    points = curve([50, 70, *[60] * 40])
+    hook.before_train(runner)
+    for runner.epoch in range(len(points)):
+        for p in model.parameters():
+            nn.init.constant_(p, runner.epoch + 1)
+        assert not phase.stop(points[: runner.epoch + 1])
+        hook.after_train_epoch(runner)
+    hook.after_train(runner)
+    assert groups == [{"lr": 1.0}]
+    (built,) = method.variants(model).values()
+    assert all((p == 2).all() for p in built.parameters())
 
 
 SEARCH = {

@@ -67,15 +67,16 @@ class OptimalDepth(Method):
     target_accuracy: float | None = None
     """Validation accuracy to reach, in %. Needed, unless ``fixed_depth`` is given."""
     preset: str = "log"
-    """How validations are compared. ``paper``: Algorithm 1, exactly, with the best accuracy kept
-    when the depth grows. ``log``: as the printed logs of the runs of Table I do, kept, and at 0.1
-    point while searching. ``notebook``: as the notebooks' present source does, forgotten, and at
-    0.1 point."""
+    """How validations are compared. ``paper`` (Algorithm 1): exactly, and the best accuracy is kept
+    when the depth grows. ``log`` (the printed logs of the runs of Table I): at 0.1 point during the
+    search, and kept. ``notebook`` (the notebooks' present source): at 0.1 point during the search,
+    and reset."""
     carry_best: bool | None = None
-    """Whether a deeper network has to be better than the best so far; None takes the preset's."""
+    """Whether the best accuracy is kept when the depth grows, so that a deeper network has to
+    exceed it; None takes the preset's."""
     round_to: float | None = None
-    """Points that validations are rounded to while searching, 0 for not; None takes the
-    preset's."""
+    """Points that validations are rounded to during the search, 0 for exact comparison; None takes
+    the preset's."""
     tolerance: float = 0.5
     """Percentage points below the target that will do (the paper's text: 0; its notebooks: 0.5)."""
     patience: int = 23
@@ -117,7 +118,8 @@ class OptimalDepth(Method):
             )
         if self.target_accuracy is not None and not 1 < self.target_accuracy <= 100:
             raise UserError(
-                f"optimal_depth: target_accuracy is in %, above 1, not {self.target_accuracy}"
+                "optimal_depth: target_accuracy must be in %, above 1 and at most 100, "
+                f"got {self.target_accuracy}"
             )
         for option, least in (
             ("tolerance", 0),
@@ -128,16 +130,16 @@ class OptimalDepth(Method):
         ):
             if getattr(self, option) < least:
                 raise UserError(
-                    f"optimal_depth: {option} must be at least {least}, not {getattr(self, option)}"
+                    f"optimal_depth: {option} must be at least {least}, got {getattr(self, option)}"
                 )
         if self.preset not in PRESETS:
             raise unknown_name("optimal_depth preset", str(self.preset), list(PRESETS))
         if self.round_to is not None and not 0 <= self.round_to < 1:
             raise UserError(
-                f"optimal_depth: round_to is in points, from 0 to below 1, not {self.round_to}"
+                f"optimal_depth: round_to must be from 0 to below 1 point, got {self.round_to}"
             )
         if not 0 < self.decay <= 1:
-            raise UserError(f"optimal_depth: decay must be above 0 and at most 1, not {self.decay}")
+            raise UserError(f"optimal_depth: decay must be above 0 and at most 1, got {self.decay}")
         if self.fixed_depth is None:
             self.not_compiled = (
                 "every depth of the search is a graph of its own, more of them than torch.compile "
@@ -174,8 +176,8 @@ class OptimalDepth(Method):
             depth = getattr(self, option)
             if depth is not None and not 1 <= depth <= self._of:
                 raise UserError(
-                    f"optimal_depth: {option}={depth} is no depth of this network, "
-                    f"which has 1 to {self._of}"
+                    f"optimal_depth: {option} must be from 1 to {self._of}, the depths of this "
+                    f"network, got {option}={depth}"
                 )
         if self.min_depth > self._deepest:
             raise UserError(

@@ -20,7 +20,7 @@ class Rule:
 
     Sources differ: Algorithm 1 of the paper keeps the best accuracy when the depth grows and
     compares exactly; the printed logs of the official notebooks keep it and compare at 0.1 point
-    while they search; the notebooks' present source forgets it and compares at 0.1 point.
+    during the search; the notebooks' present source resets it and compares at 0.1 point.
 
     Args:
         metric: the validation metric.

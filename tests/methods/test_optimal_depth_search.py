@@ -414,6 +414,19 @@ def test_a_budget_that_ends_before_or_in_the_fine_tuning_is_said():
     assert all((p == 3).all() for p in method.variants(model)["depth=1/3 (cut)"].parameters())
 
 
+def test_a_depth_has_a_name_of_its_own_where_the_budget_cut_it():
+    """So that no average over seeds takes it for a converged network."""
+    names = []
+    for second in ([80] * 24, [80] * 3):
+        method = OptimalDepth(target_accuracy=99, max_depth=2, warmup_epochs=0)
+        model, _, left = play(method, [[70] * 24, second])
+        assert left is None
+        names.append(list(method.variants(model)))
+    converged, cut = names
+    assert converged == ["depth=2/3", "depth=1/3"]
+    assert cut == ["depth=1/3", "depth=2/3 (cut)"]
+
+
 def test_by_products_can_be_left_out():
     method = OptimalDepth(target_accuracy=90, by_products=False)
     model, _, _ = play(method, [[10], [70] * 24, [95], [95] * 24])

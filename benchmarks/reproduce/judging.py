@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.claims import Claim
-from benchmarks.records import FAILED, Row
+from benchmarks.records import FAILED, REMARK, Row
 from benchmarks.reproduce.planning import Item
 from benchmarks.reproduce.routes import Counted, Excluded, Measure, Trained
 from benchmarks.reproduce.routing import on_hardware
@@ -197,7 +197,7 @@ def _value(
     variant, notes = measure.variant, []
     if measure.deepest and fitting:
         variant = max(fitting, key=_depth)
-        notes = _search_notes(rows, variant, measure.variant, options)
+        notes = _search_notes(fitting[variant], measure.variant, options)
     values = []
     for name in [variant, measure.below][: 1 + bool(measure.below)]:
         row = fitting.get(name)
@@ -214,17 +214,18 @@ def _depth(variant: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _search_notes(
-    rows: Sequence[Row], found: str, claimed: str, options: Mapping[str, Any]
-) -> list[str]:
-    """What a search found, where that is not what the claim is about."""
+def _search_notes(row: Row, claimed: str, options: Mapping[str, Any]) -> list[str]:
+    """What a search found, where that is not what the claim is about.
+
+    A remark says that no depth met the target; a search of one depth alone is not about that.
+    """
     notes = []
-    if found != claimed:
-        notes.append(f"{OTHER} ended at {found}, the claim is of {claimed}")
-    target = options["target_accuracy"] - options.get("tolerance", 0.5)
-    best = [r.value for r in rows if (r.metric, r.phase, r.variant) == ("top1", "val_best", found)]
-    if "min_depth" not in options and best and best[0] is not None and best[0] < target:
-        notes.append(f"{OTHER} ended short of its target of {target:g} % on validation")
+    if row.variant != claimed:
+        notes.append(f"{OTHER} ended at {row.variant}, the claim is of {claimed}")
+    if "min_depth" not in options:
+        parts = (row.reason or "").split("; ")
+        remarks = (part.removeprefix(REMARK) for part in parts if part.startswith(REMARK))
+        notes += [remark for remark in remarks if remark.startswith(OTHER)]
     return notes
 
 

@@ -17,7 +17,7 @@ from mmengine.model import BaseModel
 from methods.base import METHODS, Method, Phase, Phases
 from methods.curves import Curve
 from methods.optimal_depth.network import DepthNetwork, depth_network, truncate
-from methods.optimal_depth.schedule import DepthSchedule, Rule, on_host
+from methods.optimal_depth.schedule import BestWeights, DepthSchedule, Rule, on_host
 from tasks.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ class Found(NamedTuple):
     """Of the truncated network, at its best validation."""
     best: float | None
     """Validation accuracy, in %."""
-    remark: str
-    """What a reader must know; empty where the depth has converged."""
+    cut: str
+    """Where the budget ended its training; empty where the depth has converged."""
+    missed: str = ""
+    """Why it is the answer although it does not meet the target; empty where it does."""
 
 
 @METHODS.register("optimal_depth")
@@ -65,15 +67,16 @@ class OptimalDepth(Method):
     target_accuracy: float | None = None
     """Validation accuracy to reach, in %. Needed, unless ``fixed_depth`` is given."""
     preset: str = "log"
-    """How validations are compared. ``paper``: Algorithm 1, exactly, with the best accuracy kept
-    when the depth grows. ``log``: as the printed logs of the runs of Table I do, kept, and at 0.1
-    point while searching. ``notebook``: as the notebooks' present source does, forgotten, and at
-    0.1 point."""
+    """How validations are compared. ``paper`` (Algorithm 1): exactly, and the best accuracy is kept
+    when the depth grows. ``log`` (the printed logs of the runs of Table I): at 0.1 point during the
+    search, and kept. ``notebook`` (the notebooks' present source): at 0.1 point during the search,
+    and reset."""
     carry_best: bool | None = None
-    """Whether a deeper network has to be better than the best so far; None takes the preset's."""
+    """Whether the best accuracy is kept when the depth grows, so that a deeper network has to
+    exceed it; None takes the preset's."""
     round_to: float | None = None
-    """Points that validations are rounded to while searching, 0 for not; None takes the
-    preset's."""
+    """Points that validations are rounded to during the search, 0 for exact comparison; None takes
+    the preset's."""
     tolerance: float = 0.5
     """Percentage points below the target that will do (the paper's text: 0; its notebooks: 0.5)."""
     patience: int = 23
@@ -99,7 +102,8 @@ class OptimalDepth(Method):
     strict: bool = False
     """Fail when no depth meets the target, instead of reporting the last one."""
     fixed_depth: int | None = None
-    """Control: no search; the network of this depth, trained end to end with the recipe."""
+    """Control: no search; the network of this depth, trained end to end with the recipe, with the
+    weights of its best validation too."""
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -114,7 +118,8 @@ class OptimalDepth(Method):
             )
         if self.target_accuracy is not None and not 1 < self.target_accuracy <= 100:
             raise UserError(
-                f"optimal_depth: target_accuracy is in %, above 1, not {self.target_accuracy}"
+                "optimal_depth: target_accuracy must be in %, above 1 and at most 100, "
+                f"got {self.target_accuracy}"
             )
         for option, least in (
             ("tolerance", 0),
@@ -125,16 +130,16 @@ class OptimalDepth(Method):
         ):
             if getattr(self, option) < least:
                 raise UserError(
-                    f"optimal_depth: {option} must be at least {least}, not {getattr(self, option)}"
+                    f"optimal_depth: {option} must be at least {least}, got {getattr(self, option)}"
                 )
         if self.preset not in PRESETS:
             raise unknown_name("optimal_depth preset", str(self.preset), list(PRESETS))
         if self.round_to is not None and not 0 <= self.round_to < 1:
             raise UserError(
-                f"optimal_depth: round_to is in points, from 0 to below 1, not {self.round_to}"
+                f"optimal_depth: round_to must be from 0 to below 1 point, got {self.round_to}"
             )
         if not 0 < self.decay <= 1:
-            raise UserError(f"optimal_depth: decay must be above 0 and at most 1, not {self.decay}")
+            raise UserError(f"optimal_depth: decay must be above 0 and at most 1, got {self.decay}")
         if self.fixed_depth is None:
             self.not_compiled = (
                 "every depth of the search is a graph of its own, more of them than torch.compile "
@@ -171,8 +176,8 @@ class OptimalDepth(Method):
             depth = getattr(self, option)
             if depth is not None and not 1 <= depth <= self._of:
                 raise UserError(
-                    f"optimal_depth: {option}={depth} is no depth of this network, "
-                    f"which has 1 to {self._of}"
+                    f"optimal_depth: {option} must be from 1 to {self._of}, the depths of this "
+                    f"network, got {option}={depth}"
                 )
         if self.min_depth > self._deepest:
             raise UserError(
@@ -200,7 +205,8 @@ class OptimalDepth(Method):
             UserError: with ``strict``, when none does.
         """
         if self.fixed_depth is not None or self.target_accuracy is None:
-            yield Phase()
+            weights = BestWeights(self._metric)
+            yield Phase(stop=weights.over, hooks=(weights,))
             return
         network: DepthNetwork = model.backbone
         self._found = {}
@@ -224,7 +230,7 @@ class OptimalDepth(Method):
                 return
             best = _best(result.curve, self._metric)
             if rule.met(result.curve):
-                yield from self._fine_tuned(model, depth, best)
+                yield from self._fine_tuned(model, depth, best, rule.best(result.curve))
                 return
             self._keep(model, depth, best, "" if rule.converged(result.curve) else UNCONVERGED)
             if self._carries and best is not None:
@@ -249,11 +255,18 @@ class OptimalDepth(Method):
             keep_optimizer=True,
         )
 
-    def _fine_tuned(self, model: BaseModel, depth: int, best: float | None) -> Phases:
-        """Train on at the depth that met the target, as long as validation becomes better."""
+    def _fine_tuned(
+        self, model: BaseModel, depth: int, best: float | None, compared: float | None
+    ) -> Phases:
+        """Train on at the depth that met the target, as long as validation becomes better.
+
+        Better is exactly so, and than the search's best as it was compared there: SVHN's log ends
+        its search with 95.48, and counts the 95.50 of four epochs later as no improvement.
+        """
         assert best is not None
+        assert compared is not None
         self._keep(model, depth, best, "the budget ended before the fine-tuning")
-        rule = Rule(self._metric, self.patience, self.decay_every, self.decay, above=best)
+        rule = Rule(self._metric, self.patience, self.decay_every, self.decay, above=compared)
         schedule = DepthSchedule(rule, start=best)
         log.info("depth %d of %d met the target", depth, self._of)
         result = yield Phase(
@@ -268,9 +281,9 @@ class OptimalDepth(Method):
         tuned = _best(result.curve, self._metric)
         self._keep(model, depth, best if tuned is None else max(best, tuned), cut)
 
-    def _keep(self, model: BaseModel, depth: int, best: float | None, remark: str) -> None:
+    def _keep(self, model: BaseModel, depth: int, best: float | None, cut: str) -> None:
         weights = on_host(truncate(model, depth))
-        self._found[depth] = Found(weights, best, remark)
+        self._found[depth] = Found(weights, best, cut)
         self._answer = depth
 
     def _end(self, model: BaseModel, rule: Rule, how: str) -> None:
@@ -280,7 +293,7 @@ class OptimalDepth(Method):
             UserError: with ``strict``.
         """
         missed = f"the search {how} a depth met the target of {rule.target:.2f} %"
-        converged = {d: found for d, found in self._found.items() if not found.remark}
+        converged = {d: found for d, found in self._found.items() if not found.cut}
         among = converged or self._found
         self._answer = max(among, key=lambda d: (among[d].best or 0.0, d))
         best = among[self._answer].best
@@ -291,9 +304,7 @@ class OptimalDepth(Method):
                 "budget or a lower target_accuracy, or raise max_depth"
             )
         log.warning("%s: depth %d of %d %s on validation", missed, self._answer, self._of, came)
-        answer = self._found[self._answer]
-        remark = ", and ".join(filter(None, (missed, answer.remark)))
-        self._found[self._answer] = answer._replace(remark=remark)
+        self._found[self._answer] = self._found[self._answer]._replace(missed=missed)
 
     def train_step(
         self, model: BaseModel, data: dict[str, Any], optim_wrapper: OptimWrapper
@@ -329,7 +340,8 @@ class OptimalDepth(Method):
     def variants(self, model: BaseModel) -> Mapping[str, BaseModel]:
         """The network that the search found, then the other depths that it tried.
 
-        Each has the weights of its best validation.
+        Each has the weights of its best validation. The name of one whose training the budget
+        ended says so: no average over seeds takes it for one that has converged.
         """
         if not isinstance(model.backbone, DepthNetwork):
             return {f"depth={self.fixed_depth}/{self._of}": model}
@@ -338,13 +350,17 @@ class OptimalDepth(Method):
         for depth in (self._answer, *(others if self.by_products else ())):
             network = truncate(model, depth)
             network.load_state_dict(self._found[depth].weights)
-            found[f"depth={depth}/{self._of}"] = network
+            cut = " (cut)" if self._found[depth].cut else ""
+            found[f"depth={depth}/{self._of}{cut}"] = network
         return found
 
     def remark(self, variant: str) -> str:
         """Whether the budget or the network ended before what was asked for."""
         depth = int(variant.removeprefix("depth=").partition("/")[0])
-        return self._found[depth].remark if depth in self._found else ""
+        if depth not in self._found:
+            return ""
+        found = self._found[depth]
+        return ", and ".join(filter(None, (found.missed, found.cut)))
 
 
 def _best(curve: Curve, metric: str) -> float | None:

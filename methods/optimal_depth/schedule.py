@@ -20,7 +20,7 @@ class Rule:
 
     Sources differ: Algorithm 1 of the paper keeps the best accuracy when the depth grows and
     compares exactly; the printed logs of the official notebooks keep it and compare at 0.1 point
-    while they search; the notebooks' present source forgets it and compares at 0.1 point.
+    during the search; the notebooks' present source resets it and compares at 0.1 point.
 
     Args:
         metric: the validation metric.
@@ -74,33 +74,28 @@ class Rule:
         return self.met(curve) or self.converged(curve)
 
 
-class DepthSchedule(Hook):
-    """The stopping rule and the learning rate of one phase of a depth.
-
-    The learning rate is multiplied by ``decay`` after every ``decay_every``-th consecutive epoch
-    without a better validation. The phase ends with the weights of its best validation, however
-    it ends: they are what the depth is worth.
+class BestWeights(Hook):
+    """A phase ends with the weights of its best validation, however it ends.
 
     Args:
-        rule: of the phase.
+        metric: the validation metric.
         start: the value of the weights that the phase begins with, where they take part.
     """
 
-    # After validation (LOW) and before the checkpoint (LOWEST), which saves the lower rate.
+    # After validation (LOW) and before the checkpoint (LOWEST), which saves what is kept here.
     priority = "VERY_LOW"
 
-    def __init__(self, rule: Rule, start: float | None = None) -> None:
-        self.rule = rule
+    def __init__(self, metric: str, start: float | None = None) -> None:
+        self._metric = metric
         self._curve: Curve = ()
-        self._decays = 0
         self._top = start
         self._takes_part = start is not None
         self._best: dict[str, torch.Tensor] | None = None
 
     def over(self, curve: Curve) -> bool:
-        """Whether to end the phase; its ``stop``."""
+        """Whether to end the phase; its ``stop``. Here it never does."""
         self._curve = curve
-        return self.rule.over(curve)
+        return False
 
     def before_train(self, runner: Any) -> None:
         """Keep the weights of the start, where they may stay the best."""
@@ -108,18 +103,15 @@ class DepthSchedule(Hook):
             self._best = on_host(runner.model)
 
     def after_train_epoch(self, runner: Any) -> None:
-        """Lower the learning rate where due; keep the weights of a new best."""
-        if not self._curve or self._curve[-1]["epoch"] != runner.epoch + 1:
-            return  # an epoch that was not validated
-        value = self._curve[-1][self.rule.metric]
+        """Keep the weights of a new best."""
+        if not self._validated(runner):
+            return
+        value = self._curve[-1][self._metric]
         if value is not None and (self._top is None or value > self._top):
             self._top, self._best = value, on_host(runner.model)
-        due = self.rule.stale(self._curve) // self.rule.decay_every
-        # More than one at once where validations are rarer than epochs.
-        for _ in range(due - self._decays):
-            for group in runner.optim_wrapper.param_groups:
-                group["lr"] *= self.rule.decay
-        self._decays = due
+
+    def _validated(self, runner: Any) -> bool:
+        return bool(self._curve) and self._curve[-1]["epoch"] == runner.epoch + 1
 
     def after_train(self, runner: Any) -> None:
         """Put the best weights back."""
@@ -128,13 +120,56 @@ class DepthSchedule(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Save what a resumed phase cannot know from its curve."""
-        kept = {"best": self._best, "top": self._top, "decays": self._decays}
-        checkpoint["optimal_depth"] = kept
+        checkpoint["optimal_depth"] = {"best": self._best, "top": self._top}
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Restore it."""
         saved = checkpoint["optimal_depth"]
-        self._best, self._top, self._decays = saved["best"], saved["top"], saved["decays"]
+        self._best, self._top = saved["best"], saved["top"]
+
+
+class DepthSchedule(BestWeights):
+    """The stopping rule and the learning rate of one phase of a depth.
+
+    The learning rate is multiplied by ``decay`` after every ``decay_every``-th consecutive epoch
+    without a better validation.
+
+    Args:
+        rule: of the phase.
+        start: the value of the weights that the phase begins with, where they take part.
+    """
+
+    def __init__(self, rule: Rule, start: float | None = None) -> None:
+        super().__init__(rule.metric, start)
+        self.rule = rule
+        self._decays = 0
+
+    def over(self, curve: Curve) -> bool:
+        """Whether to end the phase; its ``stop``."""
+        self._curve = curve
+        return self.rule.over(curve)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Keep the weights of a new best; lower the learning rate where due."""
+        super().after_train_epoch(runner)
+        if not self._validated(runner):
+            return
+        due = self.rule.stale(self._curve) // self.rule.decay_every
+        # More than one at once where validations are rarer than epochs.
+        for _ in range(due - self._decays):
+            for group in runner.optim_wrapper.param_groups:
+                group["lr"] *= self.rule.decay
+        self._decays = due
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Save what a resumed phase cannot know from its curve."""
+        super().before_save_checkpoint(runner, checkpoint)
+        checkpoint["optimal_depth"]["decays"] = self._decays
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Restore it."""
+        super().after_load_checkpoint(runner, checkpoint)
+        self._decays = checkpoint["optimal_depth"]["decays"]
 
 
 def on_host(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from types import SimpleNamespace
 
+import odn_logs
 import pytest
 import torch
 from hypothesis import given, settings
@@ -26,9 +27,9 @@ def curve(values, every=1):
     return [{"epoch": every * i, "top1": float(v)} for i, v in enumerate(values, 1)]
 
 
-def network():
+def network(arch="cifar_resnet8"):
     torch.manual_seed(0)
-    return Classifier(build_backbone("cifar_resnet8", 10, 1, 8))
+    return Classifier(build_backbone(arch, 10, 1, 8))
 
 
 def rule(**options):
@@ -63,49 +64,105 @@ def test_values_are_compared_as_they_are_rounded():
     assert not rule(target=95.5).met(curve([95.46]))
 
 
-# What the printed logs of the notebooks show; see the page of the method for their sources.
-MNIST_DEPTH_2 = [90.6, 95.8, 96.9, 86.7, 95.3]
-MNIST_DEPTH_1_BEST = 98.5
+class Replay:
+    """A search that is fed the validations of a printed log, depth by depth.
+
+    Attributes:
+        ends: phases after the warm-up with their epochs; None where the log's values end first.
+        falls: epochs of each depth, fine-tuning included, after which the learning rate falls.
+    """
+
+    def __init__(self, dataset, preset):
+        self.ends, self.falls = [], []
+        self._values, self._used = [], 0
+        options = {"target_accuracy": odn_logs.TARGETS[dataset], "preset": preset}
+        method = OptimalDepth(**options, warmup_epochs=0)
+        phases = method.phases(method.prepare(network("cifar_resnet20")))
+        logs = iter(odn_logs.VALIDATIONS[dataset])
+        phase = next(phases)
+        while phase is not None:
+            if phase.name != "fine-tune":
+                self._values, self._used = next(logs), 0
+                self.falls.append([])
+            played = self._play(phase)
+            self.ends.append((phase.name, played and len(played)))
+            phase = played and next_phase(phases, PhaseResult(phase.name, 1, played))
+        phases.close()
+
+    def _play(self, phase):
+        """The curve until the phase stops; None where it goes on."""
+        (hook,) = phase.hooks
+        groups = [{"lr": 1.0}]
+        runner = SimpleNamespace(
+            model=nn.Linear(1, 1), optim_wrapper=SimpleNamespace(param_groups=groups)
+        )
+        points = curve(self._values[self._used :])
+        for runner.epoch in range(len(points)):
+            before, seen = groups[0]["lr"], tuple(points[: runner.epoch + 1])
+            stopped = phase.stop(seen)
+            hook.after_train_epoch(runner)
+            if groups[0]["lr"] < before:
+                self.falls[-1].append(self._used + len(seen))
+            if stopped:
+                self._used += len(seen)
+                return seen
+        return None
 
 
-@pytest.mark.parametrize(("preset", "without"), [("log", 5), ("paper", 5), ("notebook", 2)])
-def test_the_first_epochs_of_mnists_second_depth_count_as_its_log_has_it(preset, without):
-    """Five without a better one than depth 1's, which lowers the rate; else the third is best."""
-    method = OptimalDepth(target_accuracy=99.5, preset=preset, warmup_epochs=0)
-    model = method.prepare(network())
-    phases = method.phases(model)
-    next(phases)
-    second = phases.send(PhaseResult("depth=1", 1, tuple(curve([MNIST_DEPTH_1_BEST] + [98] * 23))))
-    (hook,) = second.hooks
-    assert hook.rule.stale(curve(MNIST_DEPTH_2)) == without
-    phases.close()
+def next_phase(phases, result):
+    try:
+        return phases.send(result)
+    except StopIteration:
+        return None
 
 
-def ends(preset, values, before):
-    """The epoch at which a depth ends, where the best so far is ``before``; None if it goes on."""
-    method = OptimalDepth(target_accuracy=99.9, preset=preset, warmup_epochs=0)
+def printed_ends(dataset):
+    *depths, last = map(len, odn_logs.VALIDATIONS[dataset])
+    searched = odn_logs.FINE_TUNED_FROM[dataset]
+    ends = [(f"depth={d}", epochs) for d, epochs in enumerate([*depths, searched], 1)]
+    return [*ends, ("fine-tune", last - searched)]
+
+
+@pytest.mark.parametrize("dataset", odn_logs.TARGETS)
+def test_the_preset_log_ends_each_depth_and_lowers_each_rate_where_the_printed_log_does(dataset):
+    replay = Replay(dataset, "log")
+    assert replay.ends == printed_ends(dataset)
+    assert replay.falls == odn_logs.FALLS[dataset]
+
+
+def test_best_accuracies_that_are_forgotten_are_not_those_of_the_printed_logs():
+    """With ``notebook``, MNIST's rate falls later, and Fashion-MNIST's third depth goes on."""
+    mnist = Replay("MNIST", "notebook")
+    assert mnist.falls[0] == odn_logs.FALLS["MNIST"][0]
+    assert (mnist.falls[1][0], odn_logs.FALLS["MNIST"][1][0]) == (21, 5)
+    fashion = Replay("Fashion-MNIST", "notebook")
+    assert fashion.ends == [("depth=1", 110), ("depth=2", 95), ("depth=3", None)]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "longer"), [("MNIST", []), ("Fashion-MNIST", [2, 4]), ("SVHN", [1, 2, 3])]
+)
+def test_compared_exactly_some_depths_of_the_printed_logs_would_have_gone_on(dataset, longer):
+    before, gone_on = float("-inf"), []
+    for depth, values in enumerate(odn_logs.VALIDATIONS[dataset][:-1], 1):
+        if not rule(above=before).converged(curve(values)):
+            gone_on.append(depth)
+        assert rule(above=before, round_to=0.1).converged(curve(values))
+        before = max(before, *values)
+    assert gone_on == longer
+    (_, ended) = Replay(dataset, "paper").ends[longer[0] - 1] if longer else (None, None)
+    assert ended is None
+
+
+def test_fine_tuning_has_to_be_better_than_the_search_as_it_was_compared():
+    """SVHN met its target with 95.48, which counts as 95.5: a later 95.50 is no better."""
+    method = OptimalDepth(target_accuracy=96, warmup_epochs=0)
     phases = method.phases(method.prepare(network()))
     next(phases)
-    second = phases.send(PhaseResult("depth=1", 1, tuple(curve([before] + [before - 5] * 23))))
-    stops = [second.stop(curve(values[: n + 1])) for n in range(len(values))]
+    tuning = phases.send(PhaseResult("depth=1", 1, tuple(curve([95.48]))))
+    assert tuning.hooks[0].rule.stale(curve([95.5])) == 1
+    assert tuning.hooks[0].rule.stale(curve([95.51])) == 0
     phases.close()
-    return stops.index(True) + 1 if True in stops else None
-
-
-def test_a_depth_below_the_best_so_far_ends_after_exactly_23_epochs_in_the_log():
-    """Fashion-MNIST's third depth did; by the notebooks' present source it would have gone on."""
-    climbing = [80 + 0.4 * n for n in range(26)]  # better and better, and never better than 91.4
-    assert ends("log", climbing, before=91.4) == 23
-    assert ends("paper", climbing, before=91.4) == 23
-    assert ends("notebook", climbing, before=91.4) is None
-
-
-def test_hundredths_of_a_point_end_no_depth_under_exact_comparison():
-    """SVHN's depths 1 to 3 ended at 0.1 point, and would have gone on exactly."""
-    creeping = [93.0 + 0.001 * n for n in range(30)]
-    assert ends("log", creeping, before=89.0) == 24
-    assert ends("paper", creeping, before=89.0) is None
-    assert ends("notebook", creeping, before=89.0) == 24
 
 
 SHORT = [80, 85] + [84] * 23
@@ -311,14 +368,14 @@ def test_a_search_that_the_budget_ends_answers_with_the_best_depth_that_converge
     model, _, phases = play(method, [[10], [70] * 24, [60, 61]])
     phases.close()
     variants = method.variants(model)
-    assert list(variants) == ["depth=1/3", "depth=2/3"]
+    assert list(variants) == ["depth=1/3", "depth=2/3 (cut)"]
     assert all((p == 2).all() for p in variants["depth=1/3"].parameters())
-    assert all((p == 3).all() for p in variants["depth=2/3"].parameters())
+    assert all((p == 3).all() for p in variants["depth=2/3 (cut)"].parameters())
     assert "ended before a depth met the target of 98.50 %: depth 1 of 3 came to" in caplog.text
     assert method.remark("depth=1/3") == (
         "the search ended before a depth met the target of 98.50 %"
     )
-    assert method.remark("depth=2/3") == UNCONVERGED
+    assert method.remark("depth=2/3 (cut)") == UNCONVERGED
     _, _, phases = play(OptimalDepth(target_accuracy=99, strict=True), [[10], [70], [80]])
     with pytest.raises(
         UserError, match=r"depth 2 of 3 came to 80\.00 % on validation; give it more"
@@ -330,8 +387,8 @@ def test_where_no_depth_has_converged_the_best_of_them_is_the_answer_and_says_bo
     method = OptimalDepth(target_accuracy=99)
     model, _, phases = play(method, [[10], [70]])
     phases.close()
-    assert list(method.variants(model)) == ["depth=1/3"]
-    assert method.remark("depth=1/3").endswith(f", and {UNCONVERGED}")
+    assert list(method.variants(model)) == ["depth=1/3 (cut)"]
+    assert method.remark("depth=1/3 (cut)").endswith(f", and {UNCONVERGED}")
 
 
 def test_a_budget_that_ends_with_the_warmup_reports_the_first_depth():
@@ -339,9 +396,9 @@ def test_a_budget_that_ends_with_the_warmup_reports_the_first_depth():
     model, _, phases = play(method, [[10]])
     phases.close()
     variants = method.variants(model)
-    assert list(variants) == ["depth=1/3"]
-    assert all((p == 1).all() for p in variants["depth=1/3"].parameters())
-    assert UNCONVERGED in method.remark("depth=1/3")
+    assert list(variants) == ["depth=1/3 (cut)"]
+    assert all((p == 1).all() for p in variants["depth=1/3 (cut)"].parameters())
+    assert UNCONVERGED in method.remark("depth=1/3 (cut)")
 
 
 def test_a_budget_that_ends_before_or_in_the_fine_tuning_is_said():
@@ -349,12 +406,25 @@ def test_a_budget_that_ends_before_or_in_the_fine_tuning_is_said():
     model, seen, phases = play(method, [[10], [95]])
     assert seen[-1][0] == "depth=1"
     phases.close()
-    assert method.remark("depth=1/3") == "the budget ended before the fine-tuning"
+    assert method.remark("depth=1/3 (cut)") == "the budget ended before the fine-tuning"
     method = OptimalDepth(target_accuracy=90)
     model, _, left = play(method, [[10], [95], [96]])
     assert left is None
-    assert method.remark("depth=1/3") == "the budget ended the fine-tuning"
-    assert all((p == 3).all() for p in method.variants(model)["depth=1/3"].parameters())
+    assert method.remark("depth=1/3 (cut)") == "the budget ended the fine-tuning"
+    assert all((p == 3).all() for p in method.variants(model)["depth=1/3 (cut)"].parameters())
+
+
+def test_a_depth_has_a_name_of_its_own_where_the_budget_cut_it():
+    """So that no average over seeds takes it for a converged network."""
+    names = []
+    for second in ([80] * 24, [80] * 3):
+        method = OptimalDepth(target_accuracy=99, max_depth=2, warmup_epochs=0)
+        model, _, left = play(method, [[70] * 24, second])
+        assert left is None
+        names.append(list(method.variants(model)))
+    converged, cut = names
+    assert converged == ["depth=2/3", "depth=1/3"]
+    assert cut == ["depth=1/3", "depth=2/3 (cut)"]
 
 
 def test_by_products_can_be_left_out():
@@ -367,11 +437,31 @@ def test_a_fixed_depth_is_trained_without_a_search():
     method = OptimalDepth(fixed_depth=2)
     model = method.prepare(network())
     phases = list(method.phases(model))
-    assert [(phase.name, dict(phase.changes), phase.stop) for phase in phases] == [
-        ("train", {}, None)
-    ]
+    assert [(phase.name, dict(phase.changes)) for phase in phases] == [("train", {})]
+    assert not phases[0].stop(curve([50] * 99))
     assert list(method.variants(model)) == ["depth=2/3"]
     assert len(model.backbone.blocks) == 2
+
+
+def test_a_fixed_depth_too_has_the_weights_of_its_best_validation():
+    """And the learning rate of the recipe."""
+    method = OptimalDepth(fixed_depth=2)
+    model = method.prepare(network())
+    phase = next(method.phases(model))
+    (hook,) = phase.hooks
+    groups = [{"lr": 1.0}]
+    runner = SimpleNamespace(model=model, optim_wrapper=SimpleNamespace(param_groups=groups))
+    points = curve([50, 70, *[60] * 40])
+    hook.before_train(runner)
+    for runner.epoch in range(len(points)):
+        for p in model.parameters():
+            nn.init.constant_(p, runner.epoch + 1)
+        assert not phase.stop(points[: runner.epoch + 1])
+        hook.after_train_epoch(runner)
+    hook.after_train(runner)
+    assert groups == [{"lr": 1.0}]
+    (built,) = method.variants(model).values()
+    assert all((p == 2).all() for p in built.parameters())
 
 
 SEARCH = {

@@ -199,11 +199,43 @@ def test_a_search_that_found_another_depth_answers_another_question() -> None:
     assert found.mean == pytest.approx(99.3)
 
 
+MISSED = "the search ended before a depth met the target of 99.00 %"
+
+
 def test_a_search_that_its_budget_ended_is_not_compared() -> None:
-    rows = {"r0": search(2, 99.31, 98.9), "r1": search(2, 99.31, 99.0, "r1")}
+    missed = [replace(each, reason=f"remark: {MISSED}") for each in search(2, 99.31, 99.2)]
+    rows = {"r0": missed, "r1": search(2, 99.31, 99.2, "r1")}
     found = judge_item(item(claim(variant="depth=2/18"), 2, DEEPEST), rows)
     assert found.verdict == NOT_COMPARABLE
-    assert "short of its target of 99 % on validation (seed 0)" in found.reason
+    assert f"{MISSED} (seed 0)" in found.reason
+
+
+def test_a_search_that_met_its_target_as_it_is_rounded_is_compared() -> None:
+    """99.5 at a tolerance of 0.5 is met by 98.96, which counts as 99.0."""
+    rows = {f"r{s}": search(2, 99.30 + s / 100, 98.96, f"r{s}") for s in range(3)}
+    found = judge_item(item(claim(variant="depth=2/18"), 3, DEEPEST), rows)
+    assert found.verdict == REPRODUCED
+
+
+def test_a_network_whose_training_the_budget_ended_is_not_compared() -> None:
+    cut = [replace(each, variant=f"{each.variant} (cut)") for each in search(2, 99.31, 99.2)]
+    found = judge_item(item(claim(variant="depth=2/18"), 1, DEEPEST), {"r0": cut})
+    assert found.verdict == NOT_COMPARABLE
+    assert "ended at depth=2/18 (cut), the claim is of depth=2/18" in found.reason
+
+
+def test_a_depth_trained_alone_is_compared_though_it_cannot_meet_its_target() -> None:
+    rows = {
+        f"r{s}": [
+            replace(each, reason=f"remark: {MISSED}")
+            for each in search(2, 99.30 + s / 100, 99.2, f"r{s}")
+        ]
+        for s in range(3)
+    }
+    alone = item(claim(variant="depth=2/18"), 3, DEEPEST)
+    spec = replace(SPEC, method_options={"target_accuracy": 100, "min_depth": 2})
+    alone = replace(alone, route=replace(alone.route, spec=spec))
+    assert judge_item(alone, rows).verdict == REPRODUCED
 
 
 def test_training_times_stand_beside_their_ratio_to_the_plain_network() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import odn_logs
 import pytest
 import torch
 
@@ -86,6 +87,46 @@ def test_every_run_has_a_task_and_a_method_that_take_its_options(
         if spec.task == "classification":
             build("task", TASKS.get(spec.task), dict(spec.task_options))
         assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def searches() -> dict[str, Trained]:
+    """How each accuracy that a search of Optimally Deep Networks found is checked, by data set."""
+    claims = select_claims("odn", "I", ["optimal_depth", "top1"])
+    return {claim.dataset: trained(claim) for claim in claims}
+
+
+PRINTED = {name: 3 + sum(map(len, depths)) for name, depths in odn_logs.VALIDATIONS.items()}
+"""Epochs of warm-up, search and fine-tuning in the notebooks' logs."""
+
+
+def test_a_search_may_spend_twice_what_the_printed_one_did() -> None:
+    found = {name: how.spec.budget.amounts["epochs"] for name, how in searches().items()}
+    assert {name: found[name] for name in PRINTED} == {n: 2 * e for n, e in PRINTED.items()}
+
+
+def test_the_depth_alone_trains_as_long_as_the_printed_search_did() -> None:
+    """Not for the ceiling of the budget, which a search that ends by its own rule leaves over."""
+    for name, how in searches().items():
+        spent = PRINTED.get(name, how.spec.budget.amounts["epochs"])
+        assert how.controls[0].budget.amounts == {"epochs": spent}
+
+
+def test_searches_hold_out_the_last_images_and_say_where_the_papers_are_others() -> None:
+    found = searches()
+    held_out = {name: how.spec.task_options["val_size"] for name, how in found.items()}
+    assert {name: held_out[name] for name in ("MNIST", "SVHN")} == {"MNIST": 10_000, "SVHN": 5_000}
+    assert {how.spec.task_options["split"] for how in found.values()} == {"last"}
+    assert any("defines no validation split" in said for said in found["EMNIST-letters"].remarks)
+    assert any("last 32 of the 26,032 test images" in said for said in found["SVHN"].remarks)
+    assert not any("images" in said for said in found["MNIST"].remarks)
+
+
+def test_searches_compare_as_the_printed_logs_do_and_full_depths_exactly() -> None:
+    presets = {how.spec.method_options["preset"] for how in searches().values()}
+    assert presets == {"log"}
+    whole = trained(one("odn", "I", "MNIST", "depth=8/8", "top1"))
+    assert whole.spec.method_options["preset"] == "paper"
+    assert whole.controls == ()
 
 
 @pytest.mark.parametrize("profile", ["paper", "smoke"])

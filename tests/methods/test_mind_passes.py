@@ -501,7 +501,7 @@ def test_the_paper_preset_and_what_overrides_it():
 @pytest.mark.parametrize(("family", "moves"), [("classification", 1), ("detection", 0)])
 def test_norms_of_detectors_are_frozen(family, moves):
     class AnyTask:
-        pass
+        headline = "top1"
 
     AnyTask.family = family
     method = Mind(mode="random", rate=1.0)

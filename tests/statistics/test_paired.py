@@ -145,9 +145,9 @@ def test_samples_of_many_sizes_come_back_in_order() -> None:
 
 def test_ten_thousand_comparisons_take_well_under_five_seconds() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 10_000, 3))
-    started = time.perf_counter()
+    started = time.process_time()
     paired_differences(list(a), list(b))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_one_pair_has_a_mean_and_no_more() -> None:

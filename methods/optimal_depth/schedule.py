@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 
 from methods.curves import Curve
 
-_TENTH_OF_A_DIGIT = 1e-9
+_ROUNDING = 1e-9
 """What binary fractions add to a rounded accuracy."""
 
 
@@ -56,14 +56,14 @@ class Rule:
         top, since = self.rounded(self.above) if self.above > float("-inf") else self.above, 0.0
         for point in curve:
             value = point[self.metric]
-            if value is not None and self.rounded(value) > top + _TENTH_OF_A_DIGIT:
+            if value is not None and self.rounded(value) > top + _ROUNDING:
                 top, since = self.rounded(value), point["epoch"]
         return int(curve[-1]["epoch"] - since) if curve else 0
 
     def met(self, curve: Curve) -> bool:
         """Whether a validation has reached the target."""
         top = self.best(curve)
-        return None not in (self.target, top) and top >= self.target - _TENTH_OF_A_DIGIT  # type: ignore[operator]
+        return None not in (self.target, top) and top >= self.target - _ROUNDING  # type: ignore[operator]
 
     def converged(self, curve: Curve) -> bool:
         """Whether nothing has become better for as long as the patience lasts."""

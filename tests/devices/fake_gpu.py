@@ -274,6 +274,9 @@ _LIBRARY.impl("empty.memory_format", _empty, "PrivateUse1")
 _LIBRARY.impl("empty_strided", _empty_strided, "PrivateUse1")
 
 
+attached = FakeGpu
+
+
 @contextlib.contextmanager
 def logged() -> Iterator[Log]:
     """Log from an empty page what happens inside."""

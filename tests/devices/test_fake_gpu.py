@@ -35,7 +35,7 @@ EXPLAINED = (
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ForkServer]:
-    modules = (*preload_for_tasks(GROUNDS), "devices.fake_gpu", "devices.fake_runs")
+    modules = (*preload_for_tasks(GROUNDS), "devices.fake_gpu", "devices.watched_runs")
     with ForkServer(modules) as server:
         yield server
 
@@ -48,8 +48,8 @@ def run(
     file: Path | None = None,
     **recipe: Any,
 ) -> dict[str, Any]:
-    call = ("devices.fake_runs:run", family, method, STEPS, recipe, options or {}, file)
-    return server.call(*call)
+    call = ("devices.watched_runs:run", "devices.fake_gpu", family, method, STEPS, recipe)
+    return server.call(*call, options or {}, file)
 
 
 def of_ours(waits: dict[str, int]) -> dict[str, int]:

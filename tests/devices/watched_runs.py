@@ -1,13 +1,12 @@
-"""Whole runs on the fake GPU, for processes of their own: what the host waited for in the steps."""
+"""Whole runs on a GPU, for processes of their own: what the host waited for in the steps."""
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from devices import fake_gpu
 
 from benchmarks import building, planning
 from benchmarks import run as run_module
@@ -22,6 +21,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def run(
+    gpu: str,
     family: str,
     method: str,
     budget: Mapping[str, float],
@@ -30,7 +30,10 @@ def run(
     method_file: str | None,
     report: Report,
 ) -> dict[str, Any]:
-    """Plan and carry out a run of the conformance kit's network on the fake GPU.
+    """Plan and carry out a run of the conformance kit's network.
+
+    Args:
+        gpu: the module of the device: ``devices.fake_gpu``, or ``devices.real_gpu``.
 
     Returns:
         ``waits`` by place and ``launches`` in the steps that were watched, ``steps``: how many they
@@ -38,6 +41,7 @@ def run(
         by metric.
     """
     watched = 0
+    device: Any = importlib.import_module(gpu)
 
     class Watched(RunMeters):
         """Logs from step to step of the training window, and nothing that is no training."""
@@ -45,24 +49,24 @@ def run(
         def begin_step(self, images: int) -> None:
             nonlocal watched
             super().begin_step(images)
-            fake_gpu.LOG.on = self.clock.innermost == "train"
-            watched += fake_gpu.LOG.on
+            device.LOG.on = self.clock.innermost == "train"
+            watched += device.LOG.on
 
         def open(self, name: str) -> None:
-            fake_gpu.LOG.on = False
+            device.LOG.on = False
             super().open(name)
 
         def close(self) -> None:
-            fake_gpu.LOG.on = False
+            device.LOG.on = False
             super().close()
 
-    building.select_device = lambda name: fake_gpu.GPU
+    building.select_device = lambda name: device.GPU
     run_module.RunMeters = Watched  # type: ignore[misc]
     # What the code is does not matter here, and reading it takes longer than the run.
     planning.fingerprint = lambda built: {}  # type: ignore[assignment]
     run_module.require_planned_code = lambda *_: None
     folder = tempfile.mkdtemp()
-    with contained(), fake_gpu.FakeGpu():
+    with contained(), device.attached():
         if method_file is not None:
             building.import_method_file(method_file)
         subject = Subject(method, options, task=family)
@@ -84,8 +88,8 @@ def run(
         run_module.execute(plan, folder, report)
     rows = read_rows(Path(folder, "rows.csv"))
     return {
-        "waits": dict(fake_gpu.LOG.waits),
-        "launches": fake_gpu.LOG.launches,
+        "waits": dict(device.LOG.waits),
+        "launches": device.LOG.launches,
         "steps": watched,
         "planned_seconds": plan["seconds"],
         "missing": {row.metric: row.reason for row in rows if row.status != OK},

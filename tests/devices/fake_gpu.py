@@ -8,13 +8,12 @@ process: import it in a process of its own.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
+from devices.places import place
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -40,10 +39,6 @@ _NO_KERNEL = frozenset(
     )
 )
 """Operations that launch nothing."""
-_ROOT = Path(__file__).parents[2]
-_PACKAGES = Path(str(torch.__file__)).parents[1]
-_LIBRARIES = (str(_PACKAGES / "torch"), str(Path(contextlib.__file__).parent))
-"""Code that others call: torch and Python's own library."""
 
 
 class MixedDevices(RuntimeError):
@@ -63,30 +58,10 @@ class Log:
     def wait(self, what: str) -> None:
         """Take down that the host waits, and where in the code."""
         if self.on:
-            self.waits[f"{what} at {_where()}"] += 1
+            self.waits[f"{what} at {place()}"] += 1
 
 
 LOG = Log()
-
-
-def _where() -> str:
-    """The innermost line under way that is not of torch."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if name != __file__ and (not name.startswith(_LIBRARIES) or _is_package(name)):
-            for folder in (_PACKAGES, _ROOT):
-                if Path(name).is_relative_to(folder):
-                    name = str(Path(name).relative_to(folder))
-                    break
-            return f"{name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return "the backward pass"
-
-
-def _is_package(name: str) -> bool:
-    """Whether a file of the environment is neither torch's nor Python's own."""
-    return name.startswith(f"{_PACKAGES}/") and not name.startswith(_LIBRARIES[0])
 
 
 class GpuTensor(torch.Tensor):
@@ -176,7 +151,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if ours and others:
         if name not in INDEXING:
             shapes = [tuple(leaf.shape) for leaf in others]
-            raise MixedDevices(f"{name} at {_where()}: tensors {shapes} are on the CPU")
+            raise MixedDevices(f"{name} at {place()}: tensors {shapes} are on the CPU")
         LOG.wait(f"{name} with indices of the CPU")
     if ours and (name in WAITS or _by_mask(name, args)):
         LOG.wait(name)

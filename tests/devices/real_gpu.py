@@ -7,13 +7,12 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
+from devices.places import place
 
 GPU = torch.device("cuda:0")
-_ROOT = Path(__file__).parents[2]
 _ITSELF = "set_sync_debug_mode"
 
 
@@ -41,23 +40,12 @@ class Log:
         """In place of ``warnings.showwarning``."""
         text = str(message)
         if "synchronizing CUDA operation" in text:
-            self.waits[f"wait at {_place(filename, line)}"] += 1
+            self.waits[f"wait at {place()}"] += 1
         elif _ITSELF not in text:
             print(f"{filename}:{line}: {text}", file=sys.stderr)
 
 
 LOG = Log()
-
-
-def _place(filename: str, line: int) -> str:
-    """The innermost line of the project that is under way, or the line that warned."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(_ROOT) and "devices" not in path.parts:
-            return f"{path.relative_to(_ROOT)}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return f"{filename}:{line}"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from devices.places import of_ours
 
 from benchmarks.conformance.settings import GROUNDS
 from benchmarks.launch.local import ForkServer
@@ -19,7 +20,6 @@ from tasks.errors import UserError
 
 HERE = Path(__file__).parent
 STEPS = {"steps": 4}
-OURS = ("benchmarks/", "methods/", "tasks/")
 # Which images are still iterated decides what is launched.
 WAITING = {"mind"}
 REFUSED = {
@@ -50,10 +50,6 @@ def run(
 ) -> dict[str, Any]:
     call = ("devices.watched_runs:run", "devices.fake_gpu", family, method, STEPS, recipe)
     return server.call(*call, options or {}, file)
-
-
-def of_ours(waits: dict[str, int]) -> dict[str, int]:
-    return {place: n for place, n in waits.items() if place.split(" at ")[1].startswith(OURS)}
 
 
 @pytest.mark.slow

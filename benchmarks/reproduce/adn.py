@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
+from benchmarks.budget import Budget
 from benchmarks.claims import Claim
 from benchmarks.reproduce import adn_detectors
+from benchmarks.reproduce.adn_recipes import NETWORKS, RESNET_V2
 from benchmarks.reproduce.routes import (
     DATASETS,
     PAPER,
@@ -18,16 +20,19 @@ from benchmarks.reproduce.routes import (
     Setting,
     Trained,
     run_spec,
-    sgd,
-    steps_at,
-    warm_up_and_cosine,
 )
+from benchmarks.spec import RunSpec
 from benchmarks.verify.cautions import NOT_RUN
 
 LATENCY_BATCH = 64
 """Table 1: 'batch size = 64'."""
 HELD_OUT = 1_000
 """Training images that validate: the project wants some, the paper held out none."""
+TIMED_BATCH = 128
+"""Table 3: 'batch 128' on an RTX 4090."""
+SMALL_BATCH = 8
+"""What stands for it where there is no such device."""
+RESNET_V2_TABLE = "README (v2)"
 REMARK = f"{HELD_OUT:,} of the 1,281,167 training images validate instead"
 
 TABLE_2 = {
@@ -38,99 +43,6 @@ TABLE_2 = {
 """What the table's own names stand for."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """How one network was trained on ImageNet.
-
-    Attributes:
-        epochs: of the published recipe.
-        recipe: the published one, as changes to the task's.
-        subnets: those that any claim is about.
-        stand_in: what a smoke run trains in its place...
-        samples: ... and on how many images: what the network needs to learn some digits.
-        options: of the task.
-        changes: what of the published recipe the project does not have.
-    """
-
-    epochs: int
-    recipe: Mapping[str, Any]
-    subnets: tuple[str, ...]
-    stand_in: str | Mapping[str, Any]
-    samples: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    changes: tuple[str, ...] = ()
-
-
-_MOBILENET = {
-    "name": "mobilenet_v2",
-    "inverted_residual_setting": [
-        *([1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 3, 1], [6, 64, 4, 2]),
-        *([6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]),
-    ],
-}
-"""MobileNetV2's rows with strides for images of 8x8 pixels."""
-_UNDECAYED = {"norm_decay_mult": 0.0, "bias_decay_mult": 0.0}
-_DEIT = "the published recipe mixes images (mixup, cutmix), which the project does not"
-_VIT = Network(
-    epochs=300,
-    recipe={
-        "batch_size": 1024,
-        "optimizer": {"type": "AdamW", "lr": 7.5e-4, "weight_decay": 0.2},
-        "schedule": warm_up_and_cosine(30 / 300),
-        "clip_grad": {"max_norm": 1.0},
-        "paramwise": {},  # the official command decays every parameter
-    },
-    subnets=("super", "FFFT", "TTFF", "TTFT", "base"),
-    stand_in="vit_tiny",
-    samples=2_560,
-    options={"augment": {"randaugment": True}, "label_smoothing": 0.11},
-    changes=(_DEIT, "no moving average of the weights is tested"),
-)
-
-NETWORKS: Mapping[str, Network] = {
-    "resnet50": Network(
-        epochs=150,
-        recipe={
-            "batch_size": 256,
-            "optimizer": sgd(0.1, 1e-4),
-            "schedule": steps_at(0.1, 60 / 150, 100 / 150, 140 / 150),
-            "paramwise": _UNDECAYED,
-        },
-        subnets=("super", "TFFF", "TTFF", "TTTF", "base"),
-        stand_in="resnet18_cifar_stem",
-        samples=1_280,
-    ),
-    "mobilenet_v2": Network(
-        epochs=300,
-        recipe={
-            "batch_size": 256,
-            "optimizer": sgd(0.1, 1e-5),
-            "schedule": steps_at(0.1, 150 / 300, 225 / 300, 285 / 300),
-            "paramwise": _UNDECAYED,
-        },
-        subnets=("super", "base"),
-        stand_in=_MOBILENET,
-        samples=3_840,
-    ),
-    "vit_b_16": _VIT,
-    "vit_b_32": _VIT,
-    "swin_t": Network(
-        epochs=300,
-        recipe={
-            "batch_size": 1024,
-            "optimizer": {"type": "AdamW", "lr": 1e-3, "weight_decay": 0.05},
-            "schedule": warm_up_and_cosine(20 / 300),
-            "clip_grad": {"max_norm": 5.0},
-        },
-        subnets=("super", "TFFF", "TTFF", "base"),
-        stand_in="swin_t",
-        samples=640,
-        options={"augment": {"randaugment": True}, "label_smoothing": 0.1},
-        changes=(_DEIT, "stochastic depth is torchvision's 0.2 instead of 0.1"),
-    ),
-}
-"""Recipes of the project's page on the method, by network."""
-
 SWIN_BASE = {"swin_last_mandatory": True}
 """Tables 1 and 2 count Swin's base-net with 1, 1, 3, 2 blocks; the README's has one less."""
 
@@ -140,19 +52,41 @@ def route(claim: Claim, setting: Setting) -> Trained | Excluded:
     if claim.task == "detection":
         return adn_detectors.route(claim, setting)
     arch = TABLE_2.get(claim.arch, claim.arch)
-    if arch not in NETWORKS:
+    name = RESNET_V2 if claim.table == RESNET_V2_TABLE else arch
+    if name not in NETWORKS:
         reason = f"how to train {claim.arch} is not known here; table {claim.table} quotes it"
         return Excluded(NOT_RUN, reason)
-    swin = SWIN_BASE if arch == "swin_t" and claim.table != "README" else {}
-    method, options, variant = _method(claim, arch, swin)
-    spec = _spec(setting, arch, method, options)
-    changes = NETWORKS[arch].changes
+    swin = SWIN_BASE if arch == "swin_t" and not claim.table.startswith("README") else {}
+    method, options, variant = _method(claim, name, swin)
+    spec = _spec(setting, name, method, options)
+    changes, remarks = NETWORKS[name].departures, (REMARK,)
     if claim.metric == "energy_reduction":
         changes = (*changes, f"energy is measured at batch {LATENCY_BATCH}")
-    return Trained(spec, _measure(claim, variant), changes, (REMARK,))
+    if claim.metric == "train_time":
+        spec = _timed(spec, setting)
+        changes, remarks = (), (f"trained at batch {spec.recipe['batch_size']}",)
+    controls = _controls(spec, variant)
+    return Trained(spec, _measure(claim, variant), changes, remarks, controls)
 
 
-def _method(claim: Claim, arch: str, swin: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
+def _timed(spec: RunSpec, setting: Setting) -> RunSpec:
+    """Table 3: minutes an epoch at its batch size, which one epoch tells."""
+    batch = TIMED_BATCH if setting.profile == PAPER or setting.gpu else SMALL_BATCH
+    budget = Budget.parse({"epochs": 1}) if setting.profile == PAPER else spec.budget
+    return replace(spec, recipe={**spec.recipe, "batch_size": batch}, budget=budget)
+
+
+def _controls(spec: RunSpec, variant: str) -> tuple[RunSpec, ...]:
+    """A sub-network between the smallest and the largest, trained alone (Figure 3)."""
+    if spec.method != "adaptive_depth" or set(variant) != {"T", "F"}:
+        return ()
+    swin = {k: v for k, v in spec.method_options.items() if k in SWIN_BASE}
+    options = {**swin, "skip": variant}
+    label = f"{variant} of {spec.task_options['arch']} alone"
+    return (replace(spec, method="base_net", method_options=options, label=label),)
+
+
+def _method(claim: Claim, name: str, swin: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
     """Method, its options, and the variant meant."""
     if claim.method == "end_to_end":
         base = claim.variant == "base"
@@ -165,7 +99,7 @@ def _method(claim: Claim, arch: str, swin: Mapping[str, Any]) -> tuple[str, dict
         variant = "base"
     if set(variant) <= {"T", "F"} and len(set(variant)) == 1:
         variant = "base" if variant[0] == "T" else "super"
-    options["subnets"] = ["super", "base"] if swin else list(NETWORKS[arch].subnets)
+    options["subnets"] = ["super", "base"] if swin else list(NETWORKS[name].subnets)
     return "adaptive_depth", options, variant
 
 
@@ -192,11 +126,11 @@ def _measure(claim: Claim, variant: str) -> Measure:
     return Measure(claim.metric, variant)
 
 
-def _spec(setting: Setting, arch: str, method: str, options: dict[str, Any]) -> Any:
-    network = NETWORKS[arch]
+def _spec(setting: Setting, name: str, method: str, options: dict[str, Any]) -> RunSpec:
+    network = NETWORKS[name]
     task: dict[str, Any] = {
         "dataset": DATASETS["ImageNet-1k"],
-        "arch": arch,
+        "arch": network.arch,
         "val_size": HELD_OUT,
         **network.options,
     }

@@ -134,11 +134,19 @@ def steps_at(gamma: float, *milestones: float) -> list[dict[str, Any]]:
     return [{**step, "milestones": list(milestones), "gamma": gamma}]
 
 
-def warm_up_and_cosine(share: float) -> list[dict[str, Any]]:
-    """A linear warm-up over a share of the budget, then a cosine to zero."""
-    warm_up = {"type": "LinearLR", "start_factor": 0.01, "begin": 0.0, "end": share}
+def warm_up_and_cosine(
+    share: float, start: float = 0.01, lowest: float = 0.0
+) -> list[dict[str, Any]]:
+    """A linear warm-up over a share of the budget, then a cosine.
+
+    Args:
+        share: of the budget.
+        start: of the learning rate, at the first step.
+        lowest: learning rate at the end.
+    """
+    warm_up = {"type": "LinearLR", "start_factor": start, "begin": 0.0, "end": share}
     cosine = {"type": "CosineAnnealingLR", "begin": share, "end": 1.0, "T_max": 1.0 - share}
-    return [warm_up, {**cosine, "eta_min": 0.0}]
+    return [warm_up, {**cosine, "eta_min": lowest}]
 
 
 def sgd(lr: float, weight_decay: float, nesterov: bool = False) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,17 @@ from torchvision.transforms import v2
 
 from tasks.classification.memory import Normalise
 from tasks.classification.splits import Stats
-from tasks.errors import UserError
+from tasks.errors import UserError, unknown_name
 from tasks.files.contents import digest_of
 from tasks.files.decoding import rgb
 
 _RESIZE_RATIO = 256 / 224
+POLICIES: Mapping[str, Callable[[], list[Any]]] = {
+    "none": list,
+    "randaugment": lambda: [v2.RandAugment()],
+    "trivialaugment": lambda: [v2.TrivialAugmentWide()],
+}
+"""Augmentation policies of pictures in folders."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,21 @@ class FolderAugment:
 
     scale: tuple[float, float] = (0.08, 1.0)
     flip: bool = True
-    randaugment: bool = False
-    """RandAugment, two operations of magnitude 9 (Cubuk et al. 2020, arXiv 1909.13719)."""
+    policy: str = "none"
+    """``randaugment``, two operations of magnitude 9 (Cubuk et al. 2020, arXiv 1909.13719), or
+    ``trivialaugment``, one of any magnitude (Müller and Hutter 2021, arXiv 2103.10158)."""
+    erase: float = 0.0
+    """Share of pictures in which a rectangle is replaced by the data set's mean (Zhong et al. 2020,
+    arXiv 1708.04896)."""
     normalise: Stats | None = None
 
     def __post_init__(self) -> None:
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError("augment: scale is two shares of the area, such as [0.08, 1.0]")
+        if self.policy not in POLICIES:
+            raise unknown_name("augment policy", self.policy, list(POLICIES))
+        if not 0 <= self.erase <= 1:
+            raise UserError(f"augment: erase is a share of the pictures, not {self.erase}")
 
 
 @dataclass(frozen=True)
@@ -185,6 +199,8 @@ def _training_transform(augment: FolderAugment, image_size: int) -> v2.Compose:
     steps: list[Any] = [v2.RandomResizedCrop(image_size, scale=tuple(augment.scale))]
     if augment.flip:
         steps.append(v2.RandomHorizontalFlip())
-    if augment.randaugment:
-        steps.append(v2.RandAugment())
-    return v2.Compose([*steps, v2.PILToTensor()])
+    steps += [*POLICIES[augment.policy](), v2.PILToTensor()]
+    if augment.erase:
+        mean = augment.normalise[0] if augment.normalise else (0.0, 0.0, 0.0)
+        steps.append(v2.RandomErasing(augment.erase, value=[round(255 * each) for each in mean]))
+    return v2.Compose(steps)

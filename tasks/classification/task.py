@@ -59,7 +59,7 @@ class ClassificationTask(Task):
         split_seed: decides a random split; never the seed of a run, so that all runs share it.
         augment: changes to the data set's augmentation: ``pad``, ``flip``, ``cutout``,
             ``normalise`` (null, or ``{mean: [...], std: [...]}`` of pixels in 0..1); folders of
-            pictures have ``scale`` and ``randaugment`` instead of ``pad`` and ``cutout``.
+            pictures have ``scale``, ``policy`` and ``erase`` instead of ``pad`` and ``cutout``.
         label_smoothing: share of the target spread over all classes.
         corruptions: evaluate the test split under all common corruptions too (``top1@corrupted``
             and so on, means over 19 kinds in 5 severities).

@@ -33,16 +33,22 @@ def test_it_has_the_parameters_of_the_base_net(arch: str, options: dict, million
     assert count / 1e6 == pytest.approx(millions, abs=6e-3)
 
 
-def test_it_computes_what_the_exported_base_net_computes() -> None:
+@pytest.mark.parametrize("skip", ["base", "TFFF", "FTTF", "super"])
+def test_it_computes_what_the_exported_subnetwork_computes(skip: str) -> None:
     torch.manual_seed(0)
-    adaptive = AdaptiveDepth(skip_aware_norms=False, subnets=["base"])
+    adaptive = AdaptiveDepth(skip_aware_norms=False, subnets=[skip])
     model = adaptive.prepare(network("resnet18", 64)).eval()
     (exported,) = adaptive.variants(model).values()
     torch.manual_seed(0)
-    own = BaseNet().prepare(network("resnet18", 64)).eval()
+    own = BaseNet(skip=skip).prepare(network("resnet18", 64)).eval()
     image = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(own(image, mode="tensor"), exported(image, mode="tensor"))
+
+
+def test_a_subnetwork_that_the_network_does_not_have_is_refused() -> None:
+    with pytest.raises(UserError, match="no sub-network 'TTT': write super, base or 4 letters"):
+        BaseNet(skip="TTT").prepare(network("resnet18", 64))
 
 
 def test_a_network_without_anything_to_skip_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import odn_logs
@@ -12,6 +13,7 @@ import torch
 import benchmarks.claims
 from benchmarks.claims import COLUMNS, EXACT, Claim, papers, read_claims
 from benchmarks.records import METRICS
+from benchmarks.reproduce import adn_recipes
 from benchmarks.reproduce.differences import differences
 from benchmarks.reproduce.routes import Counted, Excluded, Measure, Setting, Trained
 from benchmarks.reproduce.routing import PAPERS, route, select_claims
@@ -231,7 +233,8 @@ def test_what_a_row_of_adn_stands_for(row: tuple[str, ...], method: str, options
 
 def test_claims_of_one_network_share_its_run() -> None:
     both = ("super", "base", "TTFF", "FFFF")
-    claims = [c for c in CLAIMS if c.paper == "adn" and c.arch == "resnet50" and c.variant in both]
+    resnet = [c for c in CLAIMS if (c.paper, c.arch) == ("adn", "resnet50") and "v2" not in c.table]
+    claims = [c for c in resnet if c.variant in both]
     specs = [trained(c).spec for c in claims if c.metric == "top1" and c.method != "end_to_end"]
     assert len(specs) == 4
     assert all(spec == specs[0] for spec in specs)
@@ -242,6 +245,57 @@ def test_claims_of_one_network_share_its_run() -> None:
     assert corrupted.measure.metric == "nll@corrupted"
     assert not clean.changes
     assert corrupted.changes  # the images are made here
+
+
+RESNET = adn_recipes.NETWORKS["resnet50"]
+SWIN = adn_recipes.NETWORKS["swin_t"]
+
+
+@pytest.mark.parametrize("name", adn_recipes.NETWORKS)
+def test_what_an_official_command_asks_for_is_done_or_told(name: str) -> None:
+    """Every flag of the command is known; a recipe that drifts from it says so."""
+    network = adn_recipes.NETWORKS[name]
+    flags = set(network.command)
+    assert flags <= set(adn_recipes.BUILT) | set(adn_recipes.MISSING)
+    told = {flag for flag in flags if any(f"--{flag}" in each for each in network.departures)}
+    missing = flags & set(adn_recipes.MISSING)
+    known = {"train-crop-size", "val-resize-size", "interpolation", "stochastic-depth"}
+    assert told == missing | flags & known
+
+
+@pytest.mark.parametrize(
+    ("network", "recipe", "options", "flag"),
+    [
+        (RESNET, {"paramwise": {}}, {}, "--norm-weight-decay is 0.0001 (published: 0.0)"),
+        (RESNET, {"batch_size": 128}, {}, "--batch is 128 (published: 256)"),
+        (SWIN, {}, {"label_smoothing": 0.0}, "--label-smoothing is 0.0 (published: 0.1)"),
+        (SWIN, {}, {"augment": {"policy": "randaugment", "erase": 0.25}}, "--auto-augment is ra"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_departs_from_the_command_says_so(
+    network: adn_recipes.Network, recipe: dict, options: dict, flag: str
+) -> None:
+    changed = replace(
+        network, recipe={**network.recipe, **recipe}, options={**network.options, **options}
+    )
+    assert any(each.startswith(flag) for each in changed.departures)
+    assert not any(each.startswith(flag) for each in network.departures)
+
+
+def test_table_3_is_timed_at_its_batch_size_and_the_finding_says_at_which() -> None:
+    claim = one("adn", "3", "adaptive_depth")
+    published, small = trained(claim), trained(claim, "smoke")
+    assert published.spec.recipe["batch_size"] == 128
+    assert published.spec.budget.amounts == {"epochs": 1}
+    assert published.remarks == ("trained at batch 128",)
+    assert small.spec.recipe["batch_size"] == 8
+    assert "batch_size 8 (paper: 128)" in small.changes[0]
+
+
+def test_a_subnetwork_between_has_itself_trained_alone_as_its_control() -> None:
+    (alone,) = trained(one("adn", "README", "resnet50", "TTFF", "top1")).controls
+    assert (alone.method, alone.method_options) == ("base_net", {"skip": "TTFF"})
+    assert trained(one("adn", "README", "resnet50", "TTTT", "top1")).controls == ()
 
 
 def test_what_is_not_run_says_why() -> None:

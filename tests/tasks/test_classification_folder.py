@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_folders_are_classes_and_val_is_the_test_split(pictures: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_entered_in_the_middle_goes_on_equally(pictures: Path, workers: int) -> None:
-    augment = {"randaugment": True}
+    augment = {"policy": "trivialaugment", "erase": 0.5}
     whole = list(folder_task(pictures, augment=augment).batches(5, 3, CPU).epoch(2))
     source = folder_task(pictures, augment=augment, workers=workers).batches(5, 3, CPU)
     part = list(source.epoch(2, start=2))
@@ -64,6 +65,32 @@ def test_an_epoch_entered_in_the_middle_goes_on_equally(pictures: Path, workers:
     for a, b in zip(whole[2:], part, strict=True):
         assert torch.equal(a["inputs"], b["inputs"])
         assert torch.equal(a["data_samples"], b["data_samples"])
+
+
+def test_a_rectangle_of_every_picture_becomes_the_mean(pictures: Path) -> None:
+    stats = {"mean": [0.5, 0.25, 0.75], "std": [1.0, 1.0, 1.0]}
+
+    def empty(**augment: Any) -> torch.Tensor:
+        task = folder_task(pictures, augment={"normalise": stats, **augment})
+        (batch,) = task.batches(22, 0, CPU).epoch(0)
+        return (batch["inputs"].abs() < 0.005).all(1).flatten(1).sum(1)
+
+    assert not empty().any()
+    erased = empty(erase=1.0)
+    assert (erased >= 2).all()  # 2 % of 16 x 16 pixels at least
+    assert (empty(erase=0.5) > 0).sum() in range(4, 19)
+
+
+@pytest.mark.parametrize(
+    ("augment", "said"),
+    [
+        ({"policy": "randaug"}, "did you mean 'randaugment'"),
+        ({"erase": 1.5}, "erase is a share of the pictures, not 1.5"),
+    ],
+)
+def test_a_wrong_augmentation_is_refused(pictures: Path, augment: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        folder_task(pictures, augment=augment)._augment  # noqa: B018
 
 
 def test_augmentation_changes_with_the_epoch_and_can_be_switched_off(pictures: Path) -> None:

@@ -41,6 +41,7 @@ NOT_DECIDING = {
     "launch": "starts processes, and hands them what was planned",
     "locking": "keeps two processes from one folder",
     "manifest": "is recorded beside the numbers",
+    "origin": "compares what runs were made of",
     "package_files": "names runs",
     "plan": "lists the runs of a folder",
     "plugins": "imports a method file, which counts itself",

@@ -14,14 +14,6 @@ from rich.console import Console
 from benchmarks.cli.run import display, leave
 from benchmarks.console import console
 from benchmarks.explain.agreement import compare_runs
-from benchmarks.explain.origin import (
-    Change,
-    as_recorded,
-    changes,
-    id_holds,
-    kernel_changes,
-    repeats_exactly,
-)
 from benchmarks.explain.spread import allowances, other_seeds
 from benchmarks.explain.subject import Point, read_curve
 from benchmarks.explain.verdict import DIFFER, verdict, verdict_lines
@@ -29,6 +21,14 @@ from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import preload_for_tasks
 from benchmarks.launch.suite_run import Job, SuiteRun, plan_run
 from benchmarks.launch.timing import duration
+from benchmarks.origin import (
+    Change,
+    as_recorded,
+    changes,
+    id_holds,
+    kernel_changes,
+    repeats_exactly,
+)
 from benchmarks.records import Row
 from benchmarks.run_folder import find_run, finished_record
 from benchmarks.spec import RunSpec

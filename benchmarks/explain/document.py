@@ -8,11 +8,11 @@ from benchmarks.budget import Budget
 from benchmarks.explain.commands import SUITE_FILE, repeat_command, suite_command
 from benchmarks.explain.energy_balance import energy_balances
 from benchmarks.explain.memory_balance import memory_balances
-from benchmarks.explain.origin import id_holds, repeats_exactly
 from benchmarks.explain.progress import segments, standing, unavailable, warnings
 from benchmarks.explain.subject import Subject
 from benchmarks.explain.time_balance import time_balances
 from benchmarks.manifest import kernels_of
+from benchmarks.origin import id_holds, repeats_exactly
 from benchmarks.records import OK, metric_info
 from tasks.errors import UserError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.explain.balance import MISSES, Balance
 from benchmarks.explain.commands import results_folder, suite_command
-from benchmarks.explain.origin import id_holds
 from benchmarks.explain.subject import Subject
+from benchmarks.origin import id_holds
 from benchmarks.records import FAILED, UNAVAILABLE
 from benchmarks.verification import UNVERIFIED
 

@@ -14,8 +14,8 @@ from benchmarks.explain.agreement import (
     Compared,
     disagreements,
 )
-from benchmarks.explain.origin import KERNELS, Change
 from benchmarks.explain.plot import number
+from benchmarks.origin import KERNELS, Change
 
 AGREE, DIFFER = "agree", "differ"
 _SHOWN = 8

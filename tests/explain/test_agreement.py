@@ -20,9 +20,9 @@ from benchmarks.explain.agreement import (
     disagreements,
     kind_of,
 )
-from benchmarks.explain.origin import changes, id_holds, repeats_exactly
 from benchmarks.explain.subject import Subject, read_subject
 from benchmarks.explain.verdict import AGREE, DIFFER, verdict, verdict_lines
+from benchmarks.origin import changes, id_holds, repeats_exactly
 from benchmarks.records import METRICS, Measurement, Row
 from benchmarks.report.load import read_folder
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from benchmarks.cli.rerun import judge, read_original
-from benchmarks.explain.origin import kernel_changes
 from benchmarks.explain.spread import allowances, other_seeds, split_images
+from benchmarks.origin import kernel_changes
 from benchmarks.records import Row
 from benchmarks.store import read_rows, write_rows
 

@@ -45,6 +45,7 @@ NOT_DECIDING = {
     "package_files": "names runs",
     "plan": "lists the runs of a folder",
     "plugins": "imports a method file, which counts itself",
+    "progress": "tells how far a run is",
     "report": "reads numbers that are there",
     "rows": "writes rows as text",
     "shapes": "checks files that are there",

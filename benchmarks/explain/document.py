@@ -55,55 +55,45 @@ def explanation(run: RunFolder) -> dict[str, Any]:
 
 def _what(run: RunFolder) -> dict[str, Any]:
     """What was run, and on what."""
-    spec, environment, manifest = run.part("spec"), run.part("environment"), run.manifest
+    spec, manifest = run.part("spec"), run.manifest
     copied = ("suite", "profile", "task", "task_options", "method_options", "method_file", "seed")
-    segments = run.listed("segments")
+    names = {key: manifest.get(key) for key in ("dataset", "arch")}
+    names |= {key: getattr(row, key) for row in run.rows[:1] for key in names}
     try:
         budget = str(Budget.parse(spec.get("budget", {})))
     except UserError:  # of another version
         budget = None
     spent: dict[str, float] = {}
     for row in run.rows:
-        if row.metric.startswith("spent_") and row.value is not None:
+        if row.metric.startswith("spent_"):
             unit = row.metric.removeprefix("spent_")
-            spent[unit] = spent.get(unit, 0.0) + row.value
+            spent[unit] = spent.get(unit, 0.0) + (row.value or 0.0)
+    started = [segment.get("started") for segment in run.listed("segments")]
     return {
         **{key: spec.get(key) for key in (*copied, "budget", "target")},
-        **{
-            key: getattr(run.rows[0], key) if run.rows else manifest.get(key)
-            for key in ("dataset", "arch")
-        },
+        **names,
         "method": manifest.get("label") or spec.get("label") or spec.get("method"),
         "budget_text": budget,
         "spent": spent,
-        "recipe": dict(run.part("recipe")),
+        "recipe": run.part("recipe"),
         "phases": run.phases,
-        "started": segments[0].get("started") if segments else manifest.get("created"),
+        "started": started[0] if started else manifest.get("created"),
         "finished": manifest.get("finished"),
-        "device": dict(run.part("device")),
-        "git": dict(run.part("environment", "git")),
-        **{key: environment.get(key) for key in ("depthbench", "python", "system")},
-        "versions": dict(run.part("fingerprint", "versions")),
-        "packages": dict(run.part("environment", "packages")),
+        "device": run.part("device"),
+        "environment": {"git": {}, "packages": {}, **run.part("environment")},
+        "versions": run.part("fingerprint", "versions"),
     }
 
 
 def _standing(run: RunFolder) -> dict[str, Any]:
     """How far a run is that has not finished, why, and the command to go on."""
     failed = (row.reason for row in run.rows if row.status == FAILED and row.reason)
-    saved = run.checkpoint
-    keys = ("phase", "step", "steps", "epoch", "epochs", "phase_ended")
-    results = _results_folder(run)
+    saved, results = run.checkpoint, _results_folder(run)
+    elsewhere = ("curve", "finished")
     return {
         "reason": str(run.manifest.get("reason") or next(failed, "")),
         "under_way": _is_alive(run),
-        "checkpoint": None
-        if saved is None
-        else {
-            **{key: saved[key] for key in ("path", "size", "written", "problem")},
-            **{key: saved.get(key) for key in keys},
-            "seconds": saved.get("seconds", {}),
-        },
+        "checkpoint": saved and {k: v for k, v in saved.items() if k not in elsewhere},
         "log": list(run.log),
         "command": _suite_command(run, results),
         "results": None if results is None else str(results),
@@ -143,15 +133,15 @@ def _segments(run: RunFolder) -> list[dict[str, Any]]:
     """The processes that made up the run: when each began and ended, and how."""
     found = []
     for number, segment in enumerate(run.listed("segments"), 1):
-        ended = segment.get("ended")
-        interrupted = ended == "interrupted" or (ended is None and not _is_alive(run))
+        ended, seconds = segment["ended"], segment.get("seconds")
+        cut = ended == "interrupted" or (ended is None and not _is_alive(run))
         found.append(
             {
                 "process": number,
-                "started": segment.get("started"),
-                "ended": None if interrupted else ended,
-                "seconds": segment.get("seconds"),
-                "interrupted": interrupted,
+                "started": segment["started"],
+                "ended": None if cut else ended,
+                "seconds": seconds if isinstance(seconds, int | float) else None,
+                "interrupted": cut,
                 "resumed": number > 1,
             }
         )

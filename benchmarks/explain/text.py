@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from tabulate import tabulate
-
 from benchmarks.explain.document import QUALITY_PHASES
+from benchmarks.explain.layout import LOG_FROM, bars, folded, number, table_lines, wrapped
 from benchmarks.explain.sums import HOLDS, MISSES, UNKNOWN, WITHIN
 from benchmarks.launch.timing import duration
 from benchmarks.records import FAILED, metric_info
@@ -26,8 +24,6 @@ _BAR, _NAME, _NUMBERS = 16, 34, 26
 """Characters of a part's bar, of its name, and of its amount and share with the indents."""
 _POINTS = 16
 """Validations that are shown of a curve."""
-_LOG_FROM = 30.0
-"""Ratio of the largest to the smallest value from which on bars are logarithmic."""
 
 Document = Mapping[str, Any]
 
@@ -63,48 +59,48 @@ def explain_text(document: Document, width: int, plain: bool = False) -> str:
     }
     lines: list[str] = []
     for title, content in sections.items():
-        wrapped = [part for line in content for part in _wrapped(line, width)]
-        if wrapped:
-            lines += [title, *(f"  {line}".rstrip() for line in wrapped), ""]
+        shown = [part for line in content for part in wrapped(line, width)]
+        if shown:
+            lines += [title, *(f"  {line}".rstrip() for line in shown), ""]
     text = "\n".join(lines[1:])
     return text.encode("ascii", "replace").decode("ascii") if plain else text
 
 
 def _what(document: Document, width: int) -> list[str]:
     what, standing = document["what"], document["standing"]
-    device, git = what["device"], what["git"]
-    state = document["state"]
+    device, environment, state = what["device"], what["environment"], document["state"]
+    git = environment["git"]
     if standing is not None and state != FAILED:
         state = "under way" if standing["under_way"] else "not finished"
-    spent = [_amount(f"spent_{unit}", value, unit) for unit, value in what["spent"].items()]
+    profile = what["profile"] and f"profile {what['profile']}"
+    amounts = (_amount(f"spent_{unit}", value, unit) for unit, value in what["spent"].items())
+    spent = what["spent"] and f"spent: {_joined(*amounts)}"
+    cores = device.get("cpu_cores") and f"{device['cpu_cores']} cores"
+    threads = device.get("threads") and f"threads: {device['threads']}"
     commit = f"commit {str(git['commit'])[:12]}" if git.get("commit") else "no commit known"
     software = [
-        f"depthbench {what['depthbench']}" if what["depthbench"] else "",
+        environment.get("depthbench") and f"depthbench {environment['depthbench']}",
         commit + (" with changes that are in no commit" if git.get("dirty") else ""),
-        f"Python {what['python']}" if what["python"] else "",
+        environment.get("python") and f"Python {environment['python']}",
         *(f"{name} {what['versions'][name]}" for name in _LIBRARIES if name in what["versions"]),
-        f"{len(what['packages'])} packages in all" if what["packages"] else "",
+        environment["packages"] and f"{len(environment['packages'])} packages in all",
     ]
     facts = {
         "run": f"{document['run_id']}: {state}",
-        "task": _joined(what[key] for key in ("task", "dataset", "arch")),
+        "task": _joined(what["task"], what["dataset"], what["arch"]),
         "method": f"{what['method']}, seed {what['seed']}",
         "method file": what["method_file"],
-        "budget": str(what["budget_text"] or what["budget"])
-        + (f", profile {what['profile']}" if what["profile"] else "")
-        + (f"; spent {_joined(spent)}" if spent else ""),
-        "phases": _joined(f"{p['name']}: {p['steps']} batches" for p in what["phases"]),
+        "budget": _joined(what["budget_text"] or what["budget"], profile, spent),
+        "phases": _joined(*(f"{p['name']}: {p['steps']} batches" for p in what["phases"])),
         "suite": what["suite"],
-        "device": str(device.get("name", "not known"))
-        + (f", {device['cpu_cores']} cores" if device.get("cpu_cores") else "")
-        + (f", threads: {device['threads']}" if device.get("threads") else ""),
-        "system": what["system"],
-        "software": _joined(software),
+        "device": _joined(device.get("name", "not known"), cores, threads),
+        "system": environment.get("system"),
+        "software": _joined(*software),
         "started": _moment(what["started"]),
         "finished": _moment(what["finished"]),
     }
     lines = [f"{key:<12}{value}" for key, value in facts.items() if value]
-    return [part for line in lines for part in _folded(line, width, 12)]
+    return [part for line in lines for part in folded(line, width, 12)]
 
 
 def _standing(document: Document) -> list[str]:
@@ -128,8 +124,8 @@ def _standing(document: Document) -> list[str]:
             f"written {_moment(saved['written'])}, {number(saved['size'] / 2**20)} MiB"
         )
         for phase, windows in saved["seconds"].items():
-            spent = _joined(f"{name} {duration(seconds)}" for name, seconds in windows.items())
-            lines.append(f"time up to then, phase {phase}: {spent}")
+            spent = (f"{name} {duration(seconds)}" for name, seconds in windows.items())
+            lines.append(f"time up to then, phase {phase}: {_joined(*spent)}")
     if standing["log"] and document["state"] == FAILED:
         lines += ["end of the log:", *(f"  {line}" for line in standing["log"])]
     if not standing["under_way"]:
@@ -192,24 +188,14 @@ def curve_lines(document: Document, width: int, plain: bool) -> list[str]:
             texts = [v if isinstance(v, str) else _number(v) for v in values]
             columns.append([title, *texts])
             if name in drawn:
-                columns.append(["", *_bars(values, min(24, (width - 46) // 2), plain)])
+                columns.append(["", *bars(values, min(24, (width - 46) // 2), plain)])
     headings, *rows = (list(row) for row in zip(*columns, strict=True))
     lines = table_lines(headings, rows, width)
     if len(lines) > len(rows):
         some = f"{count} of {len(points)} validations; " if count < len(points) else ""
-        log = f"logarithmic where their ratio is {_LOG_FROM:g} or more"
+        log = f"logarithmic where their ratio is {LOG_FROM:g} or more"
         lines.append(f"{some}bars from the lowest to the highest value, {log}")
     return lines
-
-
-def _bars(values: Sequence[float | None], length: int, plain: bool) -> list[str]:
-    """A bar a value: one sign for the lowest, ``length`` for the highest."""
-    known = [value for value in values if value is not None]
-    scale = math.log if min(known) > 0 and max(known) / min(known) >= _LOG_FROM else float
-    low, span = scale(min(known)), scale(max(known)) - scale(min(known))
-    shares = [None if v is None else (scale(v) - low) / span if span else 1.0 for v in values]
-    sign = "#" if plain else "█"
-    return ["" if s is None else sign * (1 + round(s * max(1, length - 1))) for s in shares]
 
 
 def _sum(each: Document, width: int, plain: bool) -> list[str]:
@@ -284,31 +270,6 @@ def _repeat(document: Document) -> list[str]:
     ]
 
 
-def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Columns, or a line of pairs for each row where they have no room."""
-    if not rows:
-        return []
-    cells = [headings, *([textwrap.fill(row[0], 30), *row[1:]] for row in rows)]
-    numbers = [any(cell[:1].isdigit() for cell in column) for column in zip(*rows, strict=True)]
-    align = ["right" if each else "left" for each in [False, *numbers[1:]]]
-    # Headings as a row: tabulate would widen their columns.
-    text = tabulate(cells, tablefmt="plain", disable_numparse=True, colalign=align)
-    lines = [line.rstrip() for line in text.splitlines()]
-    if max(map(len, lines)) <= width:
-        return lines
-    pairs = [zip(headings[1:], row[1:], strict=True) for row in rows]
-    texts = [_joined(f"{name} {cell}" for name, cell in each if name) for each in pairs]
-    return [f"{row[0]}: {text}" for row, text in zip(rows, texts, strict=True)]
-
-
-def number(value: float) -> str:
-    """Four significant digits, as short as they get."""
-    if not 1e-3 <= abs(value) < 1e7:
-        return f"{value:.3g}"
-    text = f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _number(value: float | None) -> str:
     return "-" if value is None else number(value)
 
@@ -330,24 +291,10 @@ def _amount(metric: str, value: float, counted: str) -> str:
     return f"{_shown(metric, value)} {counted if info.unit == 'count' else info.shown or info.unit}"
 
 
-def _joined(words: Any) -> str:
+def _joined(*words: Any) -> str:
     return ", ".join(str(word) for word in words if word)
 
 
 def _moment(text: Any) -> str:
     """``2026-11-21 04:02:58 UTC``."""
     return str(text).replace("T", " ").replace("+00:00", " UTC") if text else ""
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    """Long sentences broken; commands and drawings stay whole."""
-    if len(line) <= width or line.lstrip().startswith("depthbench "):
-        return [line]
-    return _folded(line, width, len(line) - len(line.lstrip()) + 2)
-
-
-def _folded(line: str, width: int, hanging: int) -> list[str]:
-    indent = " " * hanging
-    return textwrap.wrap(
-        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.explain.text import number
+from benchmarks.explain.layout import number
 from benchmarks.origin import KERNELS, Change
 from benchmarks.repetition.agreement import (
     COUNTED,

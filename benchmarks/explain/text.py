@@ -125,7 +125,8 @@ def _standing(document: Document) -> list[str]:
         )
         for phase, windows in saved["seconds"].items():
             spent = (f"{name} {duration(seconds)}" for name, seconds in windows.items())
-            lines.append(f"time up to then, phase {phase}: {_joined(*spent)}")
+            where = f"phase {phase}" if phase else "outside of the phases"
+            lines.append(f"time up to then, {where}: {_joined(*spent)}")
     if standing["log"] and document["state"] == FAILED:
         lines += ["end of the log:", *(f"  {line}" for line in standing["log"])]
     if not standing["under_way"]:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from benchmarks.building import Built
-from benchmarks.explain.origin import changes, named_changes
 from benchmarks.import_walk import CONTRACTS, Sources
 from benchmarks.meters.device import device_name
+from benchmarks.origin import changes, named_changes
 from benchmarks.sources import (
     digest,
     file_sources,

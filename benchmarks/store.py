@@ -28,6 +28,7 @@ from benchmarks.files import (
 from benchmarks.index import Entry, first_cell, index_of, lines_of
 from benchmarks.locking import hold
 from benchmarks.plan import PLAN, REPRODUCTION, Plan, PlannedRun, parse_plan, read_plan, write_plan
+from benchmarks.progress import PROGRESS
 from benchmarks.records import FAILED, Row
 from benchmarks.rows import parse_rows
 from benchmarks.verification import (
@@ -286,7 +287,7 @@ class Store:
         """What writes that were killed have left; the caller holds the lock."""
         remove_temporaries(self.path, (PLAN, ROWS, *_TABLES))
         for folder in (self.path / "runs").glob("*"):
-            remove_temporaries(folder, (*RECORDS, DIGEST))
+            remove_temporaries(folder, (*RECORDS, DIGEST, PROGRESS))
             with contextlib.suppress(OSError):
                 (folder / "checkpoints" / "latest.tmp").unlink()
 

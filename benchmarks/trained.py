@@ -11,9 +11,9 @@ from typing import Any
 from mmengine.model import BaseModel
 
 from benchmarks.building import Built, build_run, prepared_model
-from benchmarks.explain.origin import CODE, DATA, as_recorded, changes, named_changes
 from benchmarks.fingerprint import fingerprint
 from benchmarks.meters.session import RunMeters
+from benchmarks.origin import CODE, DATA, as_recorded, changes, named_changes
 from benchmarks.run_folder import finished_manifest
 from benchmarks.spec import RunSpec
 from benchmarks.training.session import TrainingSession

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.explain.document import explanation
-from benchmarks.explain.subject import read_subject
+from benchmarks.explain.folder import read_run
 from benchmarks.explain.text import explain_text
 
 
@@ -32,7 +32,7 @@ def explain(
 
     Example: depthbench explain results/quickstart/digits-end_to_end-s0
     """
-    document = explanation(read_subject(run))
+    document = explanation(read_run(run))
     if as_json:
         print(json.dumps(document, indent=2))
         return

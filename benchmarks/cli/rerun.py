@@ -13,8 +13,12 @@ from rich.console import Console
 
 from benchmarks.cli.run import display, leave
 from benchmarks.console import console
-from benchmarks.explain.agreement import compare_runs
-from benchmarks.explain.origin import (
+from benchmarks.curve import Point, read_curve
+from benchmarks.launch.local import ForkServer
+from benchmarks.launch.preload import preload_for_tasks
+from benchmarks.launch.suite_run import Job, SuiteRun, plan_run
+from benchmarks.launch.timing import duration
+from benchmarks.origin import (
     Change,
     as_recorded,
     changes,
@@ -22,14 +26,9 @@ from benchmarks.explain.origin import (
     kernel_changes,
     repeats_exactly,
 )
-from benchmarks.explain.spread import allowances, other_seeds
-from benchmarks.explain.subject import Point, read_curve
-from benchmarks.explain.verdict import DIFFER, verdict, verdict_lines
-from benchmarks.launch.local import ForkServer
-from benchmarks.launch.preload import preload_for_tasks
-from benchmarks.launch.suite_run import Job, SuiteRun, plan_run
-from benchmarks.launch.timing import duration
 from benchmarks.records import Row
+from benchmarks.repetition.agreement import allowances, compare_runs, other_seeds
+from benchmarks.repetition.verdict import DIFFER, verdict, verdict_lines
 from benchmarks.run_folder import find_run, finished_record
 from benchmarks.spec import RunSpec
 from benchmarks.stopping import stop_signals
@@ -220,15 +219,15 @@ def judge(
     changed = [*changed, *_kernel_changes(original.manifest, manifest)]
     exactly = not changed and repeats_exactly(original.manifest) and repeats_exactly(manifest)
     seeds = other_seeds(original.folder, original.manifest)
-    allowed = allowances(original.rows, original.manifest, seeds)
-    own = not exactly and points is None and bool(allowed.points)
+    allowed, basis = allowances(original.rows, original.manifest, seeds)
+    own = not exactly and points is None and bool(allowed)
     compared = compare_runs(
         (original.rows, original.curve),
         (repeated.rows(), read_curve(folder / CURVE) or []),
         exactly,
         TOLERANCE if points is None else points,
         watched=bool({"seconds", "joules"} & set(original.manifest["spec"].get("budget") or {})),
-        allowed=allowed.points if own else None,
+        allowed=allowed if own else None,
     )
     return verdict(
         compared,
@@ -236,7 +235,7 @@ def judge(
         original.doubts,
         exactly,
         TOLERANCE if points is None else points,
-        str(allowed) if own else "",
+        basis if own else "",
     )
 
 

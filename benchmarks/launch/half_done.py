@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.explain.origin import as_recorded, changes, named_changes
 from benchmarks.identity import deciding
+from benchmarks.origin import as_recorded, changes, named_changes
 from benchmarks.store import Store
 from benchmarks.verification import RUNNING, read_manifest
 from tasks.errors import UserError

@@ -16,6 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from benchmarks.meters.session import RunMeters
+from benchmarks.progress import write_progress
 from benchmarks.stopping import requested, whole_steps
 from benchmarks.training.checkpoint import write_checkpoint
 from benchmarks.training.hooks import CheckpointHook
@@ -272,6 +273,8 @@ class PhaseRunner(Runner):
         }
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         write_checkpoint(path, checkpoint)
+        loop = self.train_loop
+        write_progress(path, checkpoint, self.epoch + 1, loop.expected_iters, len(loop.dataloader))
 
     def resume(self, filename: str, **kwargs: Any) -> None:
         """Go on from a checkpoint of :meth:`write_checkpoint`.

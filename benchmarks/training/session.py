@@ -15,6 +15,7 @@ from mmengine.model import BaseModel
 
 from benchmarks.budget import Part
 from benchmarks.meters.session import RunMeters
+from benchmarks.progress import write_progress
 from benchmarks.recipe import merge_recipe
 from benchmarks.training.checkpoint import write_checkpoint
 from benchmarks.training.hooks import (
@@ -227,7 +228,7 @@ class TrainingSession:
             updates=made[phase.name].updated,
             optimizer=runner.optim_wrapper.state_dict() if phase.keep_optimizer else None,
         )
-        self._save_phase_end()
+        self._save_phase_end(runner.epoch + 1, result.steps, len(source))
         return result
 
     def _spending_hook(self, phase: Phase, limit: int | None, recipe: Recipe) -> SpendingHook:
@@ -242,19 +243,18 @@ class TrainingSession:
             self.device,
         )
 
-    def _save_phase_end(self) -> None:
+    def _save_phase_end(self, epoch: int, steps: int, per_epoch: int) -> None:
         """A phase's end is a checkpoint of its own: model and records, no optimizer."""
         with self.meters.window("checkpoint"):
-            write_checkpoint(
-                self.checkpoint,
-                {
-                    "phase_done": True,
-                    "state_dict": self.model.state_dict(),
-                    "random": random_state(),
-                    "depthbench": self.state.state_dict(),
-                    "meters": self.meters.state_dict(),
-                },
-            )
+            saved = {
+                "phase_done": True,
+                "state_dict": self.model.state_dict(),
+                "random": random_state(),
+                "depthbench": self.state.state_dict(),
+                "meters": self.meters.state_dict(),
+            }
+            write_checkpoint(self.checkpoint, saved)
+            write_progress(self.checkpoint, saved, epoch, steps, per_epoch)
 
 
 def _next(phases: Phases, result: PhaseResult) -> Phase | None:

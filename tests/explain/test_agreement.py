@@ -12,7 +12,10 @@ from explain.made_runs import FINGERPRINT, Made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.explain.agreement import (
+from benchmarks.explain.folder import RunFolder, read_run
+from benchmarks.origin import changes, id_holds, repeats_exactly
+from benchmarks.records import METRICS, Measurement, Row
+from benchmarks.repetition.agreement import (
     COUNTED,
     MEASURED,
     SEEDED,
@@ -20,22 +23,19 @@ from benchmarks.explain.agreement import (
     disagreements,
     kind_of,
 )
-from benchmarks.explain.origin import changes, id_holds, repeats_exactly
-from benchmarks.explain.subject import Subject, read_subject
-from benchmarks.explain.verdict import AGREE, DIFFER, verdict, verdict_lines
-from benchmarks.records import METRICS, Measurement, Row
+from benchmarks.repetition.verdict import AGREE, DIFFER, verdict, verdict_lines
 from benchmarks.report.load import read_folder
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 
 
 @pytest.fixture(scope="module")
-def run() -> Subject:
-    return read_subject(PUBLISHED / "quickstart" / "digits-end_to_end-s0")
+def run() -> RunFolder:
+    return read_run(PUBLISHED / "quickstart" / "digits-end_to_end-s0")
 
 
 def judged(
-    run: Subject, rows: list[Row], curve: Any = None, exactly: bool = True, points: float = 1.0
+    run: RunFolder, rows: list[Row], curve: Any = None, exactly: bool = True, points: float = 1.0
 ) -> dict[str, Any]:
     curve = run.curve if curve is None else curve
     compared = compare_runs((run.rows, run.curve), (rows, curve), exactly, points)
@@ -44,7 +44,7 @@ def judged(
     return found
 
 
-def with_value(run: Subject, number: int, value: float) -> list[Row]:
+def with_value(run: RunFolder, number: int, value: float) -> list[Row]:
     rows = list(run.rows)
     rows[number] = replace(
         rows[number], value=value, status="ok" if value is not None else "failed"
@@ -52,7 +52,7 @@ def with_value(run: Subject, number: int, value: float) -> list[Row]:
     return rows
 
 
-def test_a_run_agrees_with_itself_bit_by_bit(run: Subject) -> None:
+def test_a_run_agrees_with_itself_bit_by_bit(run: RunFolder) -> None:
     found = judged(run, list(run.rows))
     assert found["verdict"] == AGREE
     assert found["sentence"] == "The run and its repetition agree bit by bit."
@@ -62,7 +62,7 @@ def test_a_run_agrees_with_itself_bit_by_bit(run: Subject) -> None:
     assert all(group["ratio"] == pytest.approx(1) for group in found["measured"])
 
 
-def test_any_number_but_a_measured_one_makes_a_difference(run: Subject) -> None:
+def test_any_number_but_a_measured_one_makes_a_difference(run: RunFolder) -> None:
     kinds = set()
     for number, row in enumerate(run.rows):
         if row.value is None:
@@ -80,7 +80,7 @@ def test_any_number_but_a_measured_one_makes_a_difference(run: Subject) -> None:
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_missing_or_an_additional_number_makes_a_difference(data: st.DataObject) -> None:
-    run = read_subject(PUBLISHED / "quickstart" / "digits-end_to_end-s0")
+    run = read_run(PUBLISHED / "quickstart" / "digits-end_to_end-s0")
     number = data.draw(st.integers(0, len(run.rows) - 1))
     fewer = [row for i, row in enumerate(run.rows) if i != number]
     measured = kind_of(run.rows[number]) == MEASURED
@@ -96,7 +96,7 @@ def test_a_missing_or_an_additional_number_makes_a_difference(data: st.DataObjec
 
 
 @pytest.mark.parametrize("column", ["top1", "train_loss", "lr", "step", "seconds"])
-def test_the_curve_counts_and_its_clock_does_not(run: Subject, column: str) -> None:
+def test_the_curve_counts_and_its_clock_does_not(run: RunFolder, column: str) -> None:
     curve = [dict(point) for point in run.curve]
     curve[1][column] += 1
     assert judged(run, list(run.rows), curve)["verdict"] == (
@@ -105,7 +105,7 @@ def test_the_curve_counts_and_its_clock_does_not(run: Subject, column: str) -> N
     assert judged(run, list(run.rows), curve[:-1])["verdict"] == DIFFER
 
 
-def test_elsewhere_shares_may_differ_by_the_tolerance_and_counts_by_nothing(run: Subject) -> None:
+def test_elsewhere_shares_may_differ_by_the_tolerance_and_counts_by_nothing(run: RunFolder) -> None:
     at = {(row.metric, row.phase): i for i, row in enumerate(run.rows)}
     top = at["top1", "test"]
     value = run.rows[top].value
@@ -126,7 +126,7 @@ def test_elsewhere_shares_may_differ_by_the_tolerance_and_counts_by_nothing(run:
     assert judged(run, with_value(run, at["nll", "test"], 9.9), exactly=False)["verdict"] == AGREE
 
 
-def test_ratios_are_told_beside_the_tolerance(run: Subject) -> None:
+def test_ratios_are_told_beside_the_tolerance(run: RunFolder) -> None:
     rows = [replace(r, value=r.value * 2) if r.unit == "s" and r.value else r for r in run.rows]
     found = judged(run, rows)
     times = next(group for group in found["measured"] if group["kind"] == "times")
@@ -137,7 +137,7 @@ def test_ratios_are_told_beside_the_tolerance(run: Subject) -> None:
     assert f"{times['of']} of {times['of']} differ by more than 25%" in text
 
 
-def test_every_metric_of_the_project_has_a_sensible_kind(run: Subject) -> None:
+def test_every_metric_of_the_project_has_a_sensible_kind(run: RunFolder) -> None:
     identity = {
         name: getattr(run.rows[0], name)
         for name in ("suite", "run_id", "task", "dataset", "arch", "method", "variant", "seed")
@@ -162,7 +162,7 @@ def test_every_metric_of_the_project_has_a_sensible_kind(run: Subject) -> None:
     assert kind_of(flops) == SEEDED
 
 
-def test_doubts_about_the_files_make_it_differ(run: Subject) -> None:
+def test_doubts_about_the_files_make_it_differ(run: RunFolder) -> None:
     compared = compare_runs((run.rows, run.curve), (run.rows, run.curve), True, 1.0)
     found = verdict(compared, [], ["the rows were changed"], True, 1.0)
     assert found["verdict"] == DIFFER

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import pickle
+import re
 import shutil
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,13 @@ from explain.made_runs import Made
 
 import benchmarks.training.session as training_session
 from benchmarks.conformance.subject import contained
-from benchmarks.explain.balance import MISSES
-from benchmarks.explain.checkpoint import read_progress
+from benchmarks.curve import read_curve
 from benchmarks.explain.document import explanation
-from benchmarks.explain.subject import read_curve, read_subject
+from benchmarks.explain.folder import read_run
+from benchmarks.explain.sums import MISSES
 from benchmarks.explain.text import NARROWEST, explain_text
 from benchmarks.planning import plan_runs
+from benchmarks.progress import PROGRESS, read_progress
 from benchmarks.run import execute
 from benchmarks.store import write_failed_run
 from benchmarks.verification import seal
@@ -81,7 +81,7 @@ def broken(stopped: Path, tmp_path: Path) -> Path:
 def test_every_published_run_is_explained_and_its_sums_hold() -> None:
     assert len(FOLDERS) > 20
     for folder in FOLDERS:
-        document = explanation(read_subject(folder))
+        document = explanation(read_run(folder))
         json.dumps(document, allow_nan=False)
         sums = [each for kind in ("time", "energy", "memory") for each in document[kind]]
         assert sums
@@ -98,7 +98,7 @@ def test_every_published_run_is_explained_and_its_sums_hold() -> None:
 
 def test_last_and_best_are_those_of_the_rows() -> None:
     folder = next(f for f in FOLDERS if f.name.startswith("digits-depth_matched-s0"))
-    document = explanation(read_subject(folder))
+    document = explanation(read_run(folder))
     top = document["quality"]["values"]["full"]["top1"]
     assert top["test"] == 98.35164835164835
     assert top["test_best"] == 98.07692307692307
@@ -109,13 +109,14 @@ def test_last_and_best_are_those_of_the_rows() -> None:
     assert f"depthbench rerun {folder}" in text
 
 
-def test_an_unfinished_run_is_told_up_to_its_checkpoint(stopped: Path) -> None:
-    document = explanation(read_subject(stopped))
+def test_an_unfinished_run_is_shown_up_to_its_checkpoint(stopped: Path) -> None:
+    document = explanation(read_run(stopped))
     saved = torch.load(stopped / "checkpoints" / "latest.pth", weights_only=True)
     standing = document["standing"]
     assert document["state"] == "running"
     assert standing["under_way"] is False
     assert standing["checkpoint"]["step"] == saved["meta"]["iter"] >= 42
+    assert (standing["checkpoint"]["epoch"], standing["checkpoint"]["epochs"]) == (2, 2)
     assert standing["checkpoint"]["phase"] == "train"
     assert standing["checkpoint"]["seconds"] == saved["meters"]["clock"]["seconds"]
     assert document["curve"]["points"] == saved["depthbench"]["curve"]
@@ -123,40 +124,30 @@ def test_an_unfinished_run_is_told_up_to_its_checkpoint(stopped: Path) -> None:
     assert [segment["interrupted"] for segment in document["segments"]] == [True]
     text = explain_text(document, 100)
     assert "not finished" in text
-    assert f"batch {saved['meta']['iter']} of phase train" in text
+    steps = standing["checkpoint"]["steps"]
+    assert f"batch {saved['meta']['iter']} of {steps} of phase train (epoch 2 of 2)" in text
     assert f"depthbench run SUITE.yaml --results {stopped.parents[1]}" in text
     assert "training loss" in text
 
 
-def test_a_checkpoint_of_a_finished_phase_is_read_as_torch_reads_it(
-    stopped: Path, tmp_path: Path
-) -> None:
-    saved = torch.load(stopped / "checkpoints" / "latest.pth", weights_only=True)
-    saved["phase_done"] = True
-    saved["depthbench"]["finished"] = [{"name": "train", "steps": 80, "curve": []}]
-    saved["depthbench"]["kept"] = {"train": dict(saved["state_dict"])}
-    torch.save(saved, tmp_path / "latest.pth")
-    progress = read_progress(tmp_path / "latest.pth")
+def test_a_run_writes_its_progress_until_its_last_phase_has_ended(stopped: Path) -> None:
+    folder = Path(shutil.copytree(stopped, stopped.parent.parent / "whole" / stopped.name))
+    before = json.loads((folder / PROGRESS).read_text())
+    with contained():
+        (planned,) = plan_runs([SPEC], lambda event: None)
+        execute(planned, str(folder), lambda event: None)
+    progress = read_progress(folder)
     assert progress is not None
-    assert (progress.phase, progress.step, progress.ended) == ("train", 80, True)
-    assert progress.finished == (("train", 80),)
-    assert read_progress(tmp_path / "absent.pth") is None
-
-
-def test_a_checkpoint_runs_no_code_that_it_names(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return (Path.touch, (tmp_path / "touched",))
-
-    content = {"depthbench": {"finished": [], "phase": "p", "curve": [], "x": Evil()}}
-    content |= {"meta": {"iter": 3}, "meters": {"clock": {"seconds": {}}}}
-    path = tmp_path / "latest.pth"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("latest/data.pkl", pickle.dumps(content))
-    progress = read_progress(path)
-    assert progress is not None
-    assert (progress.problem, progress.step) == ("", 3)
-    assert not (tmp_path / "touched").exists()
+    assert (before["phase_ended"], progress["phase_ended"]) == (False, True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    phases = [{"name": p["name"], "steps": p["steps"]} for p in manifest["phases"]]
+    assert progress["finished"] == phases
+    assert (progress["step"], progress["steps"]) == (phases[-1]["steps"],) * 2
+    assert (progress["epoch"], progress["epochs"]) == (2, 2)
+    assert progress["curve"] == read_curve(folder / "curve.csv")
+    # A finished run does not need it.
+    (folder / PROGRESS).write_text("damaged")
+    assert explanation(read_run(folder))["state"] == "finished"
 
 
 def cut(path: Path, share: float = 0.5) -> None:
@@ -164,19 +155,92 @@ def cut(path: Path, share: float = 0.5) -> None:
     path.write_bytes(content[: int(len(content) * share)])
 
 
-def test_a_cut_checkpoint_is_told_and_nothing_else_is_lost(broken: Path) -> None:
-    cut(broken / "checkpoints" / "latest.pth")
-    document = explanation(read_subject(broken))
-    assert "cut short" in document["standing"]["checkpoint"]["problem"]
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a cut checkpoint": (
+        lambda folder: cut(folder / "checkpoints" / "latest.pth"),
+        r"latest.pth is cut short or damaged: the run begins anew",
+    ),
+    "an empty checkpoint": (
+        lambda folder: (folder / "checkpoints" / "latest.pth").write_bytes(b""),
+        r"latest.pth is cut short or damaged: the run begins anew",
+    ),
+    "no checkpoint": (
+        lambda folder: (folder / "checkpoints" / "latest.pth").unlink(),
+        "there is no checkpoint: it begins anew",
+    ),
+    "no progress": (
+        lambda folder: (folder / PROGRESS).unlink(),
+        r"is at an unknown step: .*progress.json is not there",
+    ),
+    "a cut progress": (
+        lambda folder: cut(folder / PROGRESS),
+        r"is at an unknown step: .*progress.json is cut short or damaged",
+    ),
+    "a list as progress": (
+        lambda folder: (folder / PROGRESS).write_text("[]"),
+        r"is at an unknown step: .*progress.json is damaged: the whole is a list",
+    ),
+    "text for a step": (
+        lambda folder: edit_json(folder / PROGRESS, lambda found: found.update(step="many")),
+        r"progress.json is damaged: 'step' is text, not a number",
+    ),
+    "text for seconds": (
+        lambda folder: edit_json(folder / PROGRESS, lambda f: f["seconds"].update(train={"x": ""})),
+        r"progress.json is damaged: 'seconds.train.x' is text",
+    ),
+    "a point without an epoch": (
+        lambda folder: edit_json(folder / PROGRESS, lambda found: found["curve"][0].pop("epoch")),
+        r"progress.json is damaged: 'curve.0.epoch' is missing",
+    ),
+    "a newer schema": (
+        lambda folder: edit_json(folder / PROGRESS, lambda found: found.update(schema=99)),
+        "is of schema 99",
+    ),
+    "no name of the phase": (
+        lambda folder: edit_json(folder / PROGRESS, lambda found: found.pop("phase")),
+        r"progress.json is damaged: 'phase' is missing",
+    ),
+    "a folder as progress": (
+        lambda folder: ((folder / PROGRESS).unlink(), (folder / PROGRESS).mkdir()),
+        r"is at an unknown step: cannot read .*progress.json",
+    ),
+}
+
+
+def edit_json(path: Path, edit: Callable[[Any], object]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_how_far_it_came_is_unknown_in_one_sentence_and_nothing_else_is_lost(
+    case: str, broken: Path
+) -> None:
+    spoil, sentence = BROKEN[case]
+    spoil(broken)
+    document = explanation(read_run(broken))
+    json.dumps(document, allow_nan=False)
     assert document["curve"]["points"] == []
-    assert "is of no use" in explain_text(document, 300)
+    text = explain_text(document, 500)
+    assert re.search(sentence, text)
+    assert "go on with it by" in text
+    assert "no validation has been saved yet" in text
+
+
+def test_numbers_that_are_none_are_gaps_in_the_curve_of_an_unfinished_run(broken: Path) -> None:
+    strange = {"top1": "nan", "nll": [1], "train_loss": None}
+    edit_json(broken / PROGRESS, lambda found: found["curve"][0].update(strange))
+    document = explanation(read_run(broken))
+    assert {document["curve"]["points"][0][key] for key in strange} == {None}
+    assert "no values" not in explain_text(document, 80)
 
 
 def test_a_failed_run_says_why_and_how_to_go_on(broken: Path) -> None:
     (broken / "log.txt").write_text("begins\n" * 20 + "Traceback\nRuntimeError: out of memory\n")
     manifest = json.loads((broken / "manifest.json").read_text())
     write_failed_run(broken, [], {**manifest, "reason": "killed by SIGKILL (out of memory?)"})
-    document = explanation(read_subject(broken))
+    document = explanation(read_run(broken))
     assert document["standing"]["reason"] == "killed by SIGKILL (out of memory?)"
     assert document["standing"]["log"][-1] == "RuntimeError: out of memory"
     text = explain_text(document, 100)
@@ -190,7 +254,7 @@ def test_a_run_that_failed_before_it_began_is_told_from_its_plan(tmp_path: Path)
     folder.mkdir(parents=True)
     planned = {"run_id": folder.name, "label": "end_to_end", "headline": "top1", "spec": SPEC}
     write_failed_run(folder, [], {**planned, "dataset": "digits", "reason": "no memory"})
-    text = explain_text(explanation(read_subject(folder)), 80)
+    text = explain_text(explanation(read_run(folder)), 80)
     assert "there is no checkpoint" in text
     assert "no memory" in text
     assert "digits" in text
@@ -216,7 +280,7 @@ def test_a_built_in_suite_goes_on_with_the_options_that_it_was_given(
     ):
         spoilt = {**manifest, "spec": {**manifest["spec"], **changes}}
         path.write_text(json.dumps(spoilt))
-        assert explanation(read_subject(broken))["standing"]["command"] == command
+        assert explanation(read_run(broken))["standing"]["command"] == command
 
 
 def change(path: Path, edit: Callable[[str], str]) -> Callable[[Path], None]:
@@ -280,7 +344,7 @@ def test_damaged_files_are_refused_in_one_sentence(case: str, tmp_path: Path) ->
     spoil, message = BAD[case]
     spoil(folder)
     with pytest.raises(UserError, match=message) as error:
-        read_subject(folder)
+        read_run(folder)
     assert "\n" not in str(error.value)
 
 

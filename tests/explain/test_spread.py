@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from benchmarks.cli.rerun import judge, read_original
-from benchmarks.explain.origin import kernel_changes
-from benchmarks.explain.spread import allowances, other_seeds, split_images
+from benchmarks.origin import kernel_changes
 from benchmarks.records import Row
+from benchmarks.repetition.agreement import allowances, other_seeds, split_images
 from benchmarks.store import read_rows, write_rows
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -89,16 +89,16 @@ def test_the_larger_of_both_spreads_counts_and_never_less_than_an_image(results:
     manifest, rows = manifest_of(folder), read_rows(folder / "rows.csv")
     share = (value(rows) / 100 * 364 + 1) / 366
     binomial = 300 * math.sqrt(2 * share * (1 - share) / 364)
-    alone = allowances(rows, manifest, [])
-    assert alone.points[TEST] == pytest.approx(binomial)
-    assert str(alone) == "the number of images (143 val, 364 test)"
+    alone, basis = allowances(rows, manifest, [])
+    assert alone[TEST] == pytest.approx(binomial)
+    assert basis == "the number of images (143 val, 364 test)"
     far = [[replace(row, value=row.value - 20) if row.value else row for row in rows]]
-    spread = allowances(rows, manifest, far)
-    assert spread.points[TEST] == pytest.approx(3 * math.sqrt(2) * 20 / math.sqrt(2))
-    assert str(spread).startswith("the std over 2 seeds and the number of images")
+    spread, basis = allowances(rows, manifest, far)
+    assert spread[TEST] == pytest.approx(3 * math.sqrt(2) * 20 / math.sqrt(2))
+    assert basis.startswith("the std over 2 seeds and the number of images")
     perfect = [replace(row, value=100.0) if row.metric == "top1" else row for row in rows]
-    assert allowances(perfect, manifest, []).points[TEST] >= 100 / 364
-    assert allowances(rows, {}, []).points == {}, "nothing is known: nothing is made up"
+    assert allowances(perfect, manifest, [])[0][TEST] >= 100 / 364
+    assert allowances(rows, {}, []) == ({}, ""), "nothing is known: nothing is made up"
 
 
 def test_within_the_spread_another_instruction_set_agrees_and_it_is_said(results: Path) -> None:

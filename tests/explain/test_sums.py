@@ -10,16 +10,16 @@ from explain.made_runs import CURVE, MIB, Made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.explain.balance import HOLDS, MISSES, UNKNOWN, Part, balanced, bounded
 from benchmarks.explain.document import explanation
-from benchmarks.explain.subject import read_subject
+from benchmarks.explain.folder import read_run
+from benchmarks.explain.sums import HOLDS, MISSES, UNKNOWN, add_up
 from benchmarks.explain.text import explain_text
 
 SUMS = ("time", "energy", "memory")
 
 
 def explained(made: Made, results: Path) -> dict[str, Any]:
-    return explanation(read_subject(made.write(results)))
+    return explanation(read_run(made.write(results)))
 
 
 def missing(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -163,14 +163,17 @@ amounts = st.floats(0, 1e6, allow_nan=False)
 def test_a_sum_holds_exactly_where_the_parts_are_within_the_tolerance(
     values: list[float], whole: float, tolerance: float
 ) -> None:
-    parts = [Part("part", value) for value in values]
-    equal = balanced("t", "s", parts, ("w", whole), tolerance, "w", "short", "over")
-    assert (equal.verdict == HOLDS) == (abs(whole - sum(values)) <= tolerance)
-    if equal.verdict == MISSES:
-        assert equal.why == ("short" if sum(values) < whole else "over")
-    within = bounded("t", "s", parts, ("w", whole), tolerance, "rest", "over")
-    assert (within.verdict == HOLDS) == (sum(values) <= whole + tolerance)
-    if within.verdict == HOLDS:
+    parts = [("part", value, "") for value in values]
+    equal = add_up("t", parts, ("w", whole), tolerance, "missed", why="rounding")
+    assert (equal["verdict"] == HOLDS) == (abs(whole - sum(values)) <= tolerance)
+    assert equal["why"] == ("rounding" if equal["verdict"] == HOLDS else "missed")
+    assert equal["missing"] == whole - sum(values)
+    within = add_up("t", parts, ("w", whole), tolerance, "over", rest="rest")
+    assert (within["verdict"] == HOLDS) == (sum(values) - whole <= tolerance)
+    if within["verdict"] == HOLDS:
         # What fills up the whole is a part of its own, and never below zero.
-        assert within.parts[-1].value >= 0
-        assert within.total == pytest.approx(max(whole, sum(values)))
+        assert within["parts"][-1]["name"] == "rest"
+        assert within["parts"][-1]["value"] >= 0
+        assert within["sum"] == pytest.approx(max(whole, sum(values)))
+    unknown = add_up("t", parts, ("w", None), tolerance, "missed", why="no meter")
+    assert (unknown["verdict"], unknown["why"], unknown["missing"]) == (UNKNOWN, "no meter", None)

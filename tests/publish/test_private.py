@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from report.made_results import Made, edit_json, make
 
 from benchmarks.cells import read, written
-from benchmarks.explain.origin import id_holds
+from benchmarks.origin import id_holds
 from benchmarks.plan import vouch_for
 from benchmarks.publish.copying import copy_results
 from benchmarks.publish.private import Redactor

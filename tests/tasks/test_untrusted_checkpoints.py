@@ -160,7 +160,6 @@ def test_every_file_of_torch_is_read_in_one_place() -> None:
     assert places <= {
         "tasks/files/checkpoints.py",
         "tasks/files/inert.py",
-        "benchmarks/explain/checkpoint.py",
         "benchmarks/launch/server.py",
     }
 

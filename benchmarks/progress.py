@@ -1,0 +1,71 @@
+"""How far a run is: ``progress.json`` in its folder, written with each checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.files import read_json, write_json_atomic
+from benchmarks.shapes import NUMBER, OPTIONAL_INT, Each, Keys
+
+PROGRESS = "progress.json"
+_SHAPE = Keys(
+    {
+        "phase": str,
+        "phase_ended": bool,
+        "step": int,
+        "steps": OPTIONAL_INT,
+        "epoch": int,
+        "epochs": OPTIONAL_INT,
+        "finished": Each(Keys({"name": str, "steps": int}, ("name", "steps"))),
+        "seconds": Each(Each(NUMBER, dict), dict),
+        "curve": Each(Keys({"phase": str, "epoch": int, "step": int}, ("phase", "epoch", "step"))),
+    },
+    ("phase", "phase_ended", "step", "steps", "epoch", "epochs", "finished", "seconds", "curve"),
+)
+
+
+def write_progress(
+    checkpoint: Path, saved: Mapping[str, Any], epoch: int, steps: int | None, per_epoch: int
+) -> None:
+    """Record how far the run is whose checkpoint was just written.
+
+    A resumed run starts from the checkpoint, so the two are of the same moment. The file is small
+    and no more than a checkpoint's own time apart from the last one.
+
+    Args:
+        checkpoint: the file, ``RUN/checkpoints/latest.pth``.
+        saved: what it holds.
+        epoch: of the phase, from 1: the one under way, or the last one.
+        steps: batches that the phase has in all, a forecast where a meter ends it; None where
+            nobody knows yet.
+        per_epoch: batches in an epoch.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    state, ended = saved["depthbench"], bool(saved.get("phase_done"))
+    finished = [{"name": each["name"], "steps": each["steps"]} for each in state["finished"]]
+    progress = {
+        "phase": state["phase"],
+        "phase_ended": ended,
+        "step": finished[-1]["steps"] if ended else saved["meta"]["iter"],
+        "steps": steps,
+        "epoch": epoch,
+        "epochs": None if steps is None else math.ceil(steps / per_epoch),
+        "finished": finished,
+        "seconds": saved["meters"]["clock"]["seconds"],
+        "curve": state["curve"],
+    }
+    write_json_atomic(checkpoint.parents[1] / PROGRESS, progress)
+
+
+def read_progress(folder: Path) -> dict[str, Any] | None:
+    """What :func:`write_progress` has written; None where there is no file.
+
+    Raises:
+        UserError: it cannot be read, is cut short or damaged; names the key.
+    """
+    return read_json(folder / PROGRESS, _SHAPE)

@@ -144,7 +144,7 @@ def test_what_is_shown_of_a_method_stands_in_the_published_tables() -> None:
     assert links
     assert [link for link in links if not (ROOT / link).is_file()] == []
     assert "[1] no RAPL domain" in text
-    assert measured("no_such_method").startswith("Nothing is published")
+    assert measured("no_such_method").startswith("No published results")
 
 
 def test_a_label_of_its_own_does_not_hide_a_method(tmp_path: Path) -> None:

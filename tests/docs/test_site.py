@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 READ_AS_THEY_ARE = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "results").rglob("*.md"))]
 INCLUDE = re.compile(r'^\s*-+8<-+[ \t]+"([^"\n]+)"$', re.MULTILINE)
-MARKER = re.compile(r"^.*-\s*8\s*<\s*-.*$", re.MULTILINE)
+MARKER = re.compile(r"^[ \t]*;*[ \t]*-+\s*8\s*<\s*-.*$", re.MULTILINE)
 MARKDOWN = re.compile(
     r"^\s*[-*] .*|^\s*\d+\. .*|^\s*\|.*|^.*(?:\]\(|\]\[|```|\*\*|<!--).*", re.MULTILINE
 )

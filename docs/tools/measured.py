@@ -32,7 +32,7 @@ def measured(method: str, top: str = "", published: Path = PUBLISHED) -> str:
         if (path.parent / "plan.json").exists()
         for part in _of(path, method, f"{top}results/published/{path.parent.name}")
     ]
-    return "\n\n".join(parts) or "Nothing is published of it so far."
+    return "\n\n".join(parts) or "No published results yet."
 
 
 def _of(path: Path, method: str, link: str) -> Iterator[str]:

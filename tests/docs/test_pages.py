@@ -97,15 +97,15 @@ def test_every_metric_is_explained_with_its_unit() -> None:
     shown = {
         "count": ("count",),
         "B": ("bytes",),
-        "MAC/image": ("MAC an image",),
-        "FLOP/image": ("FLOP an image",),
-        "J/image": ("J an image",),
+        "MAC/image": ("MACs per image",),
+        "FLOP/image": ("FLOPs per image",),
+        "J/image": ("J per image",),
         "": ("–",),
     }
     lines = [line for line in page("measurement.md").splitlines() if line.startswith("| `")]
     # Those of the file: other tests of this process may have declared further ones.
     for name, metric in runpy.run_path(str(records.__file__))["METRICS"].items():
-        unit = (*shown.get(metric.unit, (metric.unit,)), "the currency's")
+        unit = (*shown.get(metric.unit, (metric.unit,)), "the budget unit")
         found = [line.split(" | ") for line in lines if f"`{name}`" in line.split(" | ")[0]]
         assert found, f"{name} is not in measurement.md"
         assert any(word in found[0][1] for word in unit), f"{name}: {found[0][1]}"
@@ -144,7 +144,7 @@ def test_what_is_shown_of_a_method_stands_in_the_published_tables() -> None:
     assert links
     assert [link for link in links if not (ROOT / link).is_file()] == []
     assert "[1] no RAPL domain" in text
-    assert measured("no_such_method").startswith("Nothing is published")
+    assert measured("no_such_method").startswith("No published results")
 
 
 def test_a_label_of_its_own_does_not_hide_a_method(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from benchmarks.budget import Budget
-from benchmarks.target import Target
+from benchmarks.budget import Budget, Target
 from methods.base import METHODS
 from tasks.errors import UserError, unknown_name
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import yaml
 
-from benchmarks.budget import Budget
-from benchmarks.marked_yaml import MarkedYaml, read_text
-from benchmarks.plugins import import_method_file
-from benchmarks.recipe import RECIPE_TYPES, merge_recipe
+from benchmarks.budget import Budget, Target
 from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
-from benchmarks.target import Target
+from benchmarks.suites.marked_yaml import MarkedYaml, read_text
+from benchmarks.suites.plugins import import_method_file
+from benchmarks.suites.recipe import RECIPE_TYPES, merge_recipe
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError, unknown_name

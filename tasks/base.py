@@ -215,7 +215,7 @@ class Task(abc.ABC):
     def evaluate(
         self, model: BaseModel, split: str, device: torch.device
     ) -> Mapping[str, float | Score]:
-        """Metrics by name (units as in ``benchmarks.records.METRICS``) on ``val`` or ``test``."""
+        """Metrics by name (units: ``METRICS`` of ``records/row.py``) on ``val`` or ``test``."""
 
     @abc.abstractmethod
     def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:

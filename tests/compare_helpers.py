@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import BUSY, FAILED, Measurement, Row, metric_info
-from benchmarks.store import (
+from benchmarks.records.row import BUSY, FAILED, Measurement, Row, metric_info
+from benchmarks.records.store import (
     Plan,
     PlannedRun,
     Store,

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.engine.session import TrainingSession
 from benchmarks.meters.session import RunMeters
-from benchmarks.training.session import TrainingSession
 from methods.superweight import SuperWeight
 from methods.superweight.ensemble import Ensemble
 from tasks.classification.task import ClassificationTask

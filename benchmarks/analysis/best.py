@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.report.columns import Column
-from benchmarks.report.summary import Cell, Line
-from benchmarks.statistics.paired import PairedDifference, paired_differences
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.statistics.paired import PairedDifference, paired_differences
+from benchmarks.analysis.summary import Cell, Line
 
 ALPHA = 0.05
 EXACT = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.budget import METERED
-from benchmarks.records import FAILED, METRICS, OK, Metric, Row, metric_info
+from benchmarks.records.row import FAILED, METRICS, OK, Metric, Row, metric_info
 
 TRAINING = "training"
 """Stands for the phases of a run that train, whatever its method calls them."""

@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.files import read_bytes
-from benchmarks.garbage import no_collection
-from benchmarks.index import check_index, grouped, lines_of
-from benchmarks.plan import PLAN, check_made
-from benchmarks.records import COLUMNS, FAILED, Row, declare_metric
-from benchmarks.report.results import Results, Run
-from benchmarks.rows import parse_rows
-from benchmarks.store import Plan, PlannedRun, Store
-from benchmarks.verification import REWRITE, ROWS, DamagedError
+from benchmarks.analysis.garbage import no_collection
+from benchmarks.analysis.results import Results, Run
+from benchmarks.records.files import read_bytes
+from benchmarks.records.index import check_index, grouped, lines_of
+from benchmarks.records.plan import PLAN, check_made
+from benchmarks.records.row import COLUMNS, FAILED, Row, declare_metric
+from benchmarks.records.rows import parse_rows
+from benchmarks.records.store import Plan, PlannedRun, Store
+from benchmarks.records.verification import REWRITE, ROWS, DamagedError
 from tasks.errors import UserError
 
 __all__ = ["Results", "Run", "load", "read_folder"]

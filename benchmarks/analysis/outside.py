@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import fmean
 
-from benchmarks.records import Row
+from benchmarks.records.row import Row
 
 WORTH_SAYING = 0.05
 """Share of the training time from which on time outside the budget is noted."""

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plan import Plan
-from benchmarks.records import FAILED, Row
-from benchmarks.staleness import stale
-from benchmarks.verification import UNVERIFIED
+from benchmarks.records.identity.staleness import stale
+from benchmarks.records.plan import Plan
+from benchmarks.records.row import FAILED, Row
+from benchmarks.records.verification import UNVERIFIED
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Run:
         baseline: whether the plan calls it a run of the baseline.
         manifest: None where there is none.
         verified: whether all records were compared with the digest of the run; see
-            :mod:`benchmarks.verification`.
+            :mod:`benchmarks.records.verification`.
     """
 
     run_id: str

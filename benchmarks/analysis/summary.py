@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from benchmarks.records import FAILED, REMARK, Row, busy_note, is_busy
-from benchmarks.report.columns import OUTSIDE_TRAINING, TRAINING, Column
-from benchmarks.statistics.samples import describe, geometric_mean
+from benchmarks.analysis.columns import OUTSIDE_TRAINING, TRAINING, Column
+from benchmarks.analysis.statistics.samples import describe, geometric_mean
+from benchmarks.records.row import FAILED, REMARK, Row, busy_note, is_busy
 from tasks.errors import UserError
 
 Values = dict[str, dict[int, float | str]]

@@ -7,11 +7,11 @@ import io
 import math
 from collections.abc import Collection, Iterable, Sequence
 
-from benchmarks import cells
-from benchmarks.report.columns import Column
-from benchmarks.report.load import Results
-from benchmarks.report.summary import Cell, Line
-from benchmarks.statistics.arrays import t_quantile
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.load import Results
+from benchmarks.analysis.statistics.arrays import t_quantile
+from benchmarks.analysis.summary import Cell, Line
+from benchmarks.records import cells
 
 COLUMNS = (
     *("suite", "profile", "budget", "device"),

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from benchmarks.streams import secure_streams, write_problem
+from benchmarks.launch.streams import secure_streams, write_problem
 
 NARROWEST, WIDEST = 40, 1000
 """Characters a line."""
@@ -116,7 +116,7 @@ def main() -> None:
     problem = _no_folder() or shadowed_package()
     if problem:
         _stop(problem)
-    from benchmarks.crash import crash_sentence
+    from tasks.crash import crash_sentence
     from tasks.errors import UserError
 
     try:
@@ -140,7 +140,7 @@ def main() -> None:
 def _system_error(error: OSError) -> str:
     """``cannot write results/x: No space left on device``, as far as the system says."""
     if error.filename is None:
-        from benchmarks.crash import crash_sentence
+        from tasks.crash import crash_sentence
 
         return crash_sentence(error)
     return f"{error.filename}: {error.strerror or error}"

@@ -58,7 +58,7 @@ def check_method(
     from benchmarks.conformance.checking import check_method as check
     from benchmarks.conformance.checking import methods_named
     from benchmarks.conformance.report import as_document, as_text
-    from benchmarks.plugins import import_method_file
+    from benchmarks.suites.plugins import import_method_file
 
     options = read_options(option or ())
     network = read_value(arch, "arch") if arch is not None else None
@@ -98,7 +98,7 @@ def read_value(text: str, what: str) -> Any:
     Raises:
         UserError: it is no YAML.
     """
-    from benchmarks.marked_yaml import MarkedYaml
+    from benchmarks.suites.marked_yaml import MarkedYaml
 
     try:
         document = MarkedYaml(f"--{what}", text, lines=False)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.compare.comparing import compare_results
-from benchmarks.compare.conditions import MIXABLE, parse_allowed
-from benchmarks.compare.pairs import Comparison
-from benchmarks.compare.tasks import Setting
-from benchmarks.compare.text import Block, closing, show, show_overview
+from benchmarks.analysis.compare.comparing import compare_results
+from benchmarks.analysis.compare.conditions import MIXABLE, parse_allowed
+from benchmarks.analysis.compare.pairs import Comparison
+from benchmarks.analysis.compare.tasks import Setting
+from benchmarks.report.comparison import Block, closing, show, show_overview
 
 
 def compare(

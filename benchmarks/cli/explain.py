@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.explain.document import explanation
-from benchmarks.explain.folder import read_run
-from benchmarks.explain.text import explain_text
+from benchmarks.report.card.document import explanation
+from benchmarks.report.card.folder import read_run
+from benchmarks.report.card.text import explain_text
 
 
 def explain(

@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.compare.gate import columns_judged, judge
-from benchmarks.compare.gate_text import conclusion, fails, show_rest, show_tests
-from benchmarks.compare.reference import (
+from benchmarks.analysis.compare.gate import columns_judged, judge
+from benchmarks.analysis.compare.reference import (
     Reference,
     read_reference,
     summarise_folders,
     write_reference,
 )
-from benchmarks.compare.sizes import parse_sizes
-from benchmarks.records import BUSY
-from benchmarks.statistics.arrays import require_between
+from benchmarks.analysis.compare.sizes import parse_sizes
+from benchmarks.analysis.statistics.arrays import require_between
+from benchmarks.records.row import BUSY
+from benchmarks.report.gate import conclusion, fails, show_rest, show_tests
 
 GATE_FAILED = 1
 """The exit code where something got worse, failed or vanished."""

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.plugins import import_method_file
 from benchmarks.suite import suite_names
+from benchmarks.suites.plugins import import_method_file
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.classification.registry import DATASETS, MODELS

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from benchmarks.launch.suite_run import Job, Observer, Outcome
 from benchmarks.launch.timing import duration, time_left
-from benchmarks.records import metric_info
+from benchmarks.records.row import metric_info
 
 STOPPING = "stopping after its training step; the same signal again stops at once"
 ROWS_SHOWN = 15

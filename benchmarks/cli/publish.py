@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.publish.copying import copy_results, folders_named
-from benchmarks.publish.readme import write_readme
-from benchmarks.report.load import read_folder
+from benchmarks.analysis.load import read_folder
+from benchmarks.report.published.copying import copy_results, folders_named
+from benchmarks.report.published.readme import write_readme
 from tasks.errors import UserError
 
 

@@ -12,23 +12,23 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.claims import Claim
+from benchmarks.analysis.statistics.equivalence import CONTRADICTED
 from benchmarks.cli.run import display, leave
-from benchmarks.console import console
+from benchmarks.engine.stopping import stop_signals
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import PRELOAD
 from benchmarks.launch.suite_run import SuiteRun
-from benchmarks.plan import vouch_for
-from benchmarks.records import Row
-from benchmarks.reproduce.judging import Finding, judge_items
-from benchmarks.reproduce.plan_report import plan_document, print_plan
-from benchmarks.reproduce.planning import Reproduction, has_gpu, plan_reproduction
-from benchmarks.reproduce.report import print_findings, write
-from benchmarks.reproduce.routes import Setting
-from benchmarks.reproduce.routing import select_claims
-from benchmarks.statistics.equivalence import CONTRADICTED
-from benchmarks.stopping import stop_signals
-from benchmarks.store import Plan, PlannedRun, Store
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.judging import Finding, judge_items
+from benchmarks.papers.plan_report import plan_document, print_plan
+from benchmarks.papers.planning import Reproduction, has_gpu, plan_reproduction
+from benchmarks.papers.report import print_findings, write
+from benchmarks.papers.routes import Setting
+from benchmarks.papers.routing import select_claims
+from benchmarks.records.plan import vouch_for
+from benchmarks.records.row import Row
+from benchmarks.records.store import Plan, PlannedRun, Store
+from benchmarks.report.console import console
 from tasks.errors import UserError
 
 

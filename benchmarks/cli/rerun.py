@@ -11,14 +11,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from benchmarks.analysis.repetition.agreement import allowances, compare_runs, other_seeds
+from benchmarks.analysis.repetition.verdict import DIFFER, verdict, verdict_lines
 from benchmarks.cli.run import display, leave
-from benchmarks.console import console
-from benchmarks.curve import Point, read_curve
+from benchmarks.cli.trust import require_trust
+from benchmarks.engine.stopping import stop_signals
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import preload_for_tasks
 from benchmarks.launch.suite_run import Job, SuiteRun, plan_run
 from benchmarks.launch.timing import duration
-from benchmarks.origin import (
+from benchmarks.records.curve import Point, read_curve
+from benchmarks.records.identity.origin import (
     Change,
     as_recorded,
     changes,
@@ -26,15 +29,12 @@ from benchmarks.origin import (
     kernel_changes,
     repeats_exactly,
 )
-from benchmarks.records import Row
-from benchmarks.repetition.agreement import allowances, compare_runs, other_seeds
-from benchmarks.repetition.verdict import DIFFER, verdict, verdict_lines
-from benchmarks.run_folder import find_run, finished_record
+from benchmarks.records.row import Row
+from benchmarks.records.run_folder import find_run, finished_record
+from benchmarks.records.store import FINISHED, Plan, PlannedRun, Store
+from benchmarks.records.verification import CURVE, MANIFEST
+from benchmarks.report.console import console
 from benchmarks.spec import RunSpec
-from benchmarks.stopping import stop_signals
-from benchmarks.store import FINISHED, Plan, PlannedRun, Store
-from benchmarks.trust import require_trust
-from benchmarks.verification import CURVE, MANIFEST
 from tasks.errors import UserError
 
 DEFAULT = Path("results") / "reruns"

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from benchmarks.budget import Budget
 from benchmarks.cli.live import LiveDisplay, PlainDisplay
-from benchmarks.console import console
+from benchmarks.cli.trust import listing
+from benchmarks.engine.stopping import Stopped, exit_code, stop_signals
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import preload_for
 from benchmarks.launch.suite_run import (
@@ -27,10 +28,9 @@ from benchmarks.launch.suite_run import (
     recorded_plan,
 )
 from benchmarks.launch.timing import duration, time_left
-from benchmarks.records import Row
-from benchmarks.stopping import Stopped, exit_code, stop_signals
-from benchmarks.store import FINISHED, RUNNING, Store
-from benchmarks.trust import listing
+from benchmarks.records.row import Row
+from benchmarks.records.store import FINISHED, RUNNING, Store
+from benchmarks.report.console import console
 
 
 def run(

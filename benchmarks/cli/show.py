@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmarks.console import console
+from benchmarks.report.console import console
 from tasks.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from benchmarks.building import Built
+    from benchmarks.engine.building import Built
 
 
 class Split(str, Enum):
@@ -65,15 +65,15 @@ def show(
     Example: depthbench show results/my_suite/bccd-end_to_end-s0 --images 4
     """
     # Not at the top: torch is slow to import, and ``--help`` needs none of it.
-    from benchmarks.run_folder import find_run, finished_manifest
+    from benchmarks.cli.trust import require_trust
+    from benchmarks.records.run_folder import find_run, finished_manifest
+    from benchmarks.records.verification import MANIFEST
     from benchmarks.spec import RunSpec
-    from benchmarks.trust import require_trust
-    from benchmarks.verification import MANIFEST
 
     folder = find_run(run)
     spec = RunSpec.from_dict(finished_manifest(folder)["spec"])
     require_trust(spec, folder / MANIFEST, trust)
-    from benchmarks.trained import trained_model
+    from benchmarks.engine.trained import trained_model
     from tasks.base import Drawing
 
     notes: list[str] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from benchmarks.sources import strings
+from benchmarks.records.identity.sources import strings
 from benchmarks.spec import RunSpec
 from tasks.errors import UserError
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from benchmarks.claims import read_claims
-from benchmarks.console import console
-from benchmarks.verify.verdicts import CONTRADICTED, REPRODUCED, Checked, check
+from benchmarks.papers.claims import read_claims
+from benchmarks.papers.verdicts import CONTRADICTED, REPRODUCED, Checked, check
+from benchmarks.report.console import console
 
 
 def verify(

@@ -14,8 +14,8 @@ from benchmarks.conformance.checks import CHECKS
 from benchmarks.conformance.figures import Figure, figures
 from benchmarks.conformance.finding import FAILED, Finding, failed, skipped
 from benchmarks.conformance.subject import NoRun, Subject, contained
-from benchmarks.plugins import import_method_file
 from benchmarks.spec import derive_label
+from benchmarks.suites.plugins import import_method_file
 from methods.base import METHODS
 from tasks.errors import UserError, unknown_name
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.conformance.subject import Run, Subject
+from benchmarks.engine.spent_rows import run_rows
 from benchmarks.meters.operations import count_macs
 from benchmarks.meters.parameters import parameters
-from benchmarks.spent_rows import run_rows
 
 PLAIN = "full"
 """The one deployable network of plain training."""
@@ -22,7 +22,7 @@ TRAINING = ("params", "params_trainable", "train_flops", "mem_activations")
 class Figure:
     """One metric of the method, or of one of its variants, beside plain training's.
 
-    Units are those of ``benchmarks.records.METRICS``.
+    Units are those of ``benchmarks.records.row.METRICS``.
     """
 
     metric: str

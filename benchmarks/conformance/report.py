@@ -10,7 +10,7 @@ from benchmarks.conformance.checking import Checked
 from benchmarks.conformance.figures import Figure
 from benchmarks.conformance.finding import FAILED, PASSED, SKIPPED, Finding
 from benchmarks.conformance.settings import shown_arch
-from benchmarks.records import METRICS
+from benchmarks.records.row import METRICS
 
 _MARKS = {PASSED: "pass", FAILED: "FAIL", SKIPPED: "skip"}
 

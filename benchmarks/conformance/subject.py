@@ -20,16 +20,16 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.budget import Budget
-from benchmarks.building import Built, build_run, prepared_model
 from benchmarks.conformance.settings import SEED, Setting, ground_of, shown_arch
 from benchmarks.conformance.watching import Watch, Watched
+from benchmarks.engine.building import Built, build_run, prepared_model
+from benchmarks.engine.hooks import CheckpointHook
+from benchmarks.engine.random_state import random_state, set_random_state
+from benchmarks.engine.session import TrainingSession
+from benchmarks.engine.state import PhaseState, copy_weights
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.spec import RunSpec
-from benchmarks.training.hooks import CheckpointHook
-from benchmarks.training.random_state import random_state, set_random_state
-from benchmarks.training.session import TrainingSession
-from benchmarks.training.state import PhaseState, copy_weights
 from tasks.base import as_score
 from tasks.errors import UserError
 

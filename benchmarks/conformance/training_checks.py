@@ -8,7 +8,7 @@ from benchmarks.conformance.figures import differences, differing, figures
 from benchmarks.conformance.finding import Finding, failed, passed, some
 from benchmarks.conformance.subject import Run, Subject
 from benchmarks.conformance.watching import Interrupted
-from benchmarks.records import METRICS
+from benchmarks.records.row import METRICS
 
 FEW = 4
 """Batches of the runs that only look whether something works."""

@@ -9,10 +9,10 @@ from itertools import combinations
 
 import torch
 
-from benchmarks.building import structure
 from benchmarks.conformance.figures import deployed, differing
 from benchmarks.conformance.finding import Finding, failed, passed, some
 from benchmarks.conformance.subject import Subject
+from benchmarks.engine.building import structure
 from tasks.errors import UserError
 from tasks.files.checkpoints import load_plain
 

@@ -13,11 +13,11 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from benchmarks.plugins import import_method_file
-from benchmarks.recipe import merge_recipe
+from benchmarks.engine.kernels import set_kernels
+from benchmarks.engine.optim import check_types, optim_wrapper_config
 from benchmarks.spec import RunSpec
-from benchmarks.training.kernels import set_kernels
-from benchmarks.training.optim import check_types, optim_wrapper_config
+from benchmarks.suites.plugins import import_method_file
+from benchmarks.suites.recipe import merge_recipe
 from methods.base import METHODS, Method
 from tasks.base import TASKS, Recipe, Task, TaskView, sealed_test_split
 from tasks.errors import UserError

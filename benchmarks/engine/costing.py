@@ -10,14 +10,14 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from benchmarks.building import Built
+from benchmarks.engine.building import Built
 from benchmarks.meters.guard import guarded
 from benchmarks.meters.inference_energy import inference_energy
 from benchmarks.meters.latency import latency
 from benchmarks.meters.modes import forward
 from benchmarks.meters.parameters import disk_size, parameters, weight_bytes
 from benchmarks.meters.variant_operations import VariantOperations
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 
 def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:

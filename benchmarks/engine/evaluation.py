@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import torch
 from mmengine.model import BaseModel
 
-from benchmarks.building import Built
+from benchmarks.engine.building import Built
+from benchmarks.engine.state import PhaseState
 from benchmarks.meters.modes import evaluating
 from benchmarks.meters.session import RunMeters
-from benchmarks.records import REMARK, RESERVED, Measurement, Row, declare_metric, noted
-from benchmarks.training.state import PhaseState
+from benchmarks.records.row import REMARK, RESERVED, Measurement, Row, declare_metric, noted
 from tasks.base import Score, as_score, sealed_test_split
 from tasks.errors import UserError
 

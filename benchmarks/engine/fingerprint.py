@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from benchmarks.building import Built
-from benchmarks.import_walk import CONTRACTS, Sources
+from benchmarks.engine.building import Built
 from benchmarks.meters.device import device_name
-from benchmarks.origin import changes, named_changes
-from benchmarks.sources import (
+from benchmarks.records.identity.imports import CONTRACTS, Sources
+from benchmarks.records.identity.origin import changes, named_changes
+from benchmarks.records.identity.sources import (
     digest,
     file_sources,
     harness_sources,
     method_sources,
     task_sources,
 )
-from benchmarks.versions import STACK, named_version, stack_version
+from benchmarks.records.identity.versions import STACK, named_version, stack_version
 from tasks.errors import UserError
 
 EVERY_RUN = ("torch", "torchvision", "mmengine", "numpy")

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 
+from benchmarks.engine.random_state import random_state, set_random_state
+from benchmarks.engine.state import PhaseState
+from benchmarks.engine.stopping import StopRun
 from benchmarks.meters.session import RunMeters
-from benchmarks.stopping import StopRun
-from benchmarks.training.random_state import random_state, set_random_state
-from benchmarks.training.state import PhaseState
 from methods.base import Phase
 from tasks.base import Task, as_score
 from tasks.errors import UserError

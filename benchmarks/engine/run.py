@@ -12,22 +12,22 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
-from benchmarks import cells
-from benchmarks.building import build_run, prepared_model
-from benchmarks.costing import variant_costs
-from benchmarks.evaluation import Rows, add_analysis, evaluate
-from benchmarks.files import write_json_atomic, write_text_atomic
-from benchmarks.fingerprint import require_planned_code
-from benchmarks.manifest import Segments, environment, now
+from benchmarks.engine.building import build_run, prepared_model
+from benchmarks.engine.costing import variant_costs
+from benchmarks.engine.evaluation import Rows, add_analysis, evaluate
+from benchmarks.engine.fingerprint import require_planned_code
+from benchmarks.engine.hooks import Report
+from benchmarks.engine.session import TrainingSession
+from benchmarks.engine.spent_rows import phase_rows, run_rows
 from benchmarks.meters.device import describe_device
 from benchmarks.meters.kernels import kernel_facts
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
+from benchmarks.records import cells
+from benchmarks.records.files import write_json_atomic, write_text_atomic
+from benchmarks.records.manifest import Segments, environment, now
+from benchmarks.records.store import RUNNING, read_manifest, write_finished_run
 from benchmarks.spec import RunSpec
-from benchmarks.spent_rows import phase_rows, run_rows
-from benchmarks.store import RUNNING, read_manifest, write_finished_run
-from benchmarks.training.hooks import Report
-from benchmarks.training.session import TrainingSession
 from tasks.base import sealed_test_split
 from tasks.errors import UserError
 

@@ -15,11 +15,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from benchmarks.engine.checkpoint import write_checkpoint
+from benchmarks.engine.hooks import CheckpointHook
+from benchmarks.engine.stopping import requested, whole_steps
 from benchmarks.meters.session import RunMeters
-from benchmarks.progress import write_progress
-from benchmarks.stopping import requested, whole_steps
-from benchmarks.training.checkpoint import write_checkpoint
-from benchmarks.training.hooks import CheckpointHook
+from benchmarks.records.progress import write_progress
 from tasks.base import BatchSource
 from tasks.files.checkpoints import load_plain
 

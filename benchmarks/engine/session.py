@@ -14,11 +14,8 @@ import torch
 from mmengine.model import BaseModel
 
 from benchmarks.budget import Part
-from benchmarks.meters.session import RunMeters
-from benchmarks.progress import write_progress
-from benchmarks.recipe import merge_recipe
-from benchmarks.training.checkpoint import write_checkpoint
-from benchmarks.training.hooks import (
+from benchmarks.engine.checkpoint import write_checkpoint
+from benchmarks.engine.hooks import (
     CheckpointHook,
     LossHook,
     MeterHook,
@@ -29,11 +26,14 @@ from benchmarks.training.hooks import (
     UpdateLimitHook,
     ValidationHook,
 )
-from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
-from benchmarks.training.random_state import random_state
-from benchmarks.training.runner import PhaseRunner
-from benchmarks.training.spending import Spending, SpendingHook
-from benchmarks.training.state import PhaseState
+from benchmarks.engine.optim import optim_wrapper_config, schedule_in_steps
+from benchmarks.engine.random_state import random_state
+from benchmarks.engine.runner import PhaseRunner
+from benchmarks.engine.spending import Spending, SpendingHook
+from benchmarks.engine.state import PhaseState
+from benchmarks.meters.session import RunMeters
+from benchmarks.records.progress import write_progress
+from benchmarks.suites.recipe import merge_recipe
 from methods.base import Method, Phase, PhaseResult, Phases
 from tasks.base import BatchSource, Recipe, Task
 from tasks.errors import UserError

@@ -9,8 +9,8 @@ import torch
 from mmengine.hooks import Hook
 
 from benchmarks.budget import Part, spent_fraction
+from benchmarks.engine.virtual_schedule import VirtualSchedule
 from benchmarks.meters.session import RunMeters
-from benchmarks.training.virtual_schedule import VirtualSchedule
 from tasks.errors import UserError
 
 

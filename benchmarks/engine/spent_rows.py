@@ -8,15 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.budget import COUNTED
-from benchmarks.building import Built
+from benchmarks.budget import COUNTED, Target
+from benchmarks.engine.building import Built
+from benchmarks.engine.state import PhaseState
 from benchmarks.meters.energy_rows import quantisation, too_short
 from benchmarks.meters.guard import guarded
 from benchmarks.meters.parameters import parameters
 from benchmarks.meters.session import RunMeters
-from benchmarks.records import METRICS, Measurement, busy_note, noted
-from benchmarks.target import Target
-from benchmarks.training.state import PhaseState
+from benchmarks.records.row import METRICS, Measurement, busy_note, noted
 from methods.base import PhaseResult
 
 _TO_TARGET = {

@@ -10,13 +10,13 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
-from benchmarks.building import Built, build_run, prepared_model
-from benchmarks.fingerprint import fingerprint
+from benchmarks.engine.building import Built, build_run, prepared_model
+from benchmarks.engine.fingerprint import fingerprint
+from benchmarks.engine.session import TrainingSession
 from benchmarks.meters.session import RunMeters
-from benchmarks.origin import CODE, DATA, as_recorded, changes, named_changes
-from benchmarks.run_folder import finished_manifest
+from benchmarks.records.identity.origin import CODE, DATA, as_recorded, changes, named_changes
+from benchmarks.records.run_folder import finished_manifest
 from benchmarks.spec import RunSpec
-from benchmarks.training.session import TrainingSession
 from tasks.errors import UserError
 from tasks.files.checkpoints import load_plain
 
@@ -34,7 +34,7 @@ def trained_model(
     ``val`` and ``test``.
 
     Args:
-        folder: of the run, see :func:`benchmarks.run_folder.find_run`.
+        folder: of the run, see :func:`benchmarks.records.run_folder.find_run`.
         note: is told when code or data are not those that the run had, though its weights fit.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` in place of the run's.
 

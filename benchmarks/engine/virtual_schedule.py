@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from benchmarks.training.optim import schedule_in_steps
+from benchmarks.engine.optim import schedule_in_steps
 
 TICKS = 10_000
 """Ticks from the start to the end of a phase."""
@@ -27,7 +27,7 @@ class VirtualSchedule:
 
     Args:
         schedule: scheduler configs by fraction, see
-            :func:`~benchmarks.training.optim.schedule_in_steps`.
+            :func:`~benchmarks.engine.optim.schedule_in_steps`.
         optimizer: as it was made, or as an earlier process with such a schedule left it.
     """
 

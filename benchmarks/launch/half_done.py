@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.identity import deciding
-from benchmarks.origin import as_recorded, changes, named_changes
-from benchmarks.store import Store
-from benchmarks.verification import RUNNING, read_manifest
+from benchmarks.records.identity.origin import as_recorded, changes, named_changes
+from benchmarks.records.identity.run_id import deciding
+from benchmarks.records.store import Store
+from benchmarks.records.verification import RUNNING, read_manifest
 from tasks.errors import UserError
 
 

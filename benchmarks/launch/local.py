@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.engine.stopping import Stopped
 from benchmarks.launch.server import (
     DEFERS,
     EVENT,
@@ -29,7 +30,6 @@ from benchmarks.launch.server import (
     STOPPED,
     USER_ERROR,
 )
-from benchmarks.stopping import Stopped
 from tasks.errors import UserError
 
 TICK_SECONDS = 0.25

@@ -6,13 +6,13 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.building import Built, build_run
-from benchmarks.crash import crash_sentence
-from benchmarks.fingerprint import fingerprint
-from benchmarks.identity import run_id
+from benchmarks.engine.building import Built, build_run
+from benchmarks.engine.fingerprint import fingerprint
+from benchmarks.launch.trial import Trial, try_run
+from benchmarks.records.identity.run_id import run_id
 from benchmarks.spec import RunSpec
-from benchmarks.trial import Trial, try_run
 from tasks.base import BatchSource
+from tasks.crash import crash_sentence
 from tasks.errors import UserError
 
 
@@ -27,7 +27,7 @@ def plan_runs(
     Args:
         specs: run specifications as mappings.
         report: takes ``{"event": "planning", "run": n, "part": part}`` as a part of a run (see
-            :func:`benchmarks.building.build_run`; empty for the whole) begins to be checked, and
+            :func:`.build_run`; empty for the whole) begins to be checked, and
             ``{"event": "planned", "done": n, "of": n}`` when it is done.
         estimate: time a few training steps for each distinct run.
         finished: ids of runs that nothing is tried or timed for.

@@ -21,8 +21,8 @@ PRELOAD: tuple[str, ...] = (
     "torch.utils.flop_counter",
     "mmengine.runner",
     "sklearn.datasets",
-    "benchmarks.planning",
-    "benchmarks.run",
+    "benchmarks.launch.planning",
+    "benchmarks.engine.run",
     "tasks.classification",
     "methods.blocks",
 )

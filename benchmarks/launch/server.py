@@ -29,8 +29,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from benchmarks.stopping import PROCESS, SIGNALS, StopRun
-from benchmarks.streams import secure_streams
+from benchmarks.engine.stopping import PROCESS, SIGNALS, StopRun
+from benchmarks.launch.streams import secure_streams
 from tasks.errors import UserError
 
 INTEGER = struct.Struct("!q")

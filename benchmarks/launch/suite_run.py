@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.launch import upkeep
 from benchmarks.launch.half_done import begun_under_another_id, started_manifest, unfinished_runs
 from benchmarks.launch.local import ForkServer, RunFailed
-from benchmarks.records import FAILED, OK, Row, metric_info
+from benchmarks.records.row import FAILED, OK, Row, metric_info
+from benchmarks.records.store import Plan, PlannedRun, Store, write_failed_run
 from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
-from benchmarks.store import Plan, PlannedRun, Store, write_failed_run
 from benchmarks.suite import Suite, load_suite
 from tasks.errors import UserError
 
@@ -215,7 +215,7 @@ class SuiteRun:
         store: Store,
         server: ForkServer,
         publish: Callable[[Path], object],
-        execute: Callable[..., Any] | str = "benchmarks.run:execute",
+        execute: Callable[..., Any] | str = "benchmarks.engine.run:execute",
     ) -> None:
         self.jobs = jobs
         self.outcomes: list[Outcome] = []
@@ -371,6 +371,6 @@ def _plan(
     specs: list[dict[str, Any]], finished: frozenset[str], report: Callable[..., None]
 ) -> list[dict[str, Any]]:
     # Imported in the child alone: the parent stays free of torch.
-    from benchmarks.planning import plan_runs
+    from benchmarks.launch.planning import plan_runs
 
     return plan_runs(specs, report, estimate=True, finished=finished)

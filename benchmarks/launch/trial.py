@@ -12,13 +12,13 @@ import torch
 from mmengine.optim import build_optim_wrapper
 
 from benchmarks.budget import Budget
-from benchmarks.building import Built, prepared_model
-from benchmarks.crash import describe
+from benchmarks.engine.building import Built, prepared_model
+from benchmarks.engine.optim import optim_wrapper_config
 from benchmarks.meters.operations import OperationCounter
 from benchmarks.meters.session import no_joules
 from benchmarks.meters.step_ledger import StepLedger
-from benchmarks.training.optim import optim_wrapper_config
 from tasks.base import BatchSource, sealed_test_split
+from tasks.crash import describe
 from tasks.errors import UserError
 
 

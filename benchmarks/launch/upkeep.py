@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.records import FAILED
-from benchmarks.report.load import read_folder
-from benchmarks.store import FINISHED, Store
-from benchmarks.verification import DamagedError
+from benchmarks.analysis.load import read_folder
+from benchmarks.records.row import FAILED
+from benchmarks.records.store import FINISHED, Store
+from benchmarks.records.verification import DamagedError
 from tasks.errors import UserError
 
 

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.meters.modes import synchronize
 from benchmarks.meters.windows import Key, Windows, flat, nested
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 OUTSIDE = "outside"
 """The window of what a method does where no budget is charged."""

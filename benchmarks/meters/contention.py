@@ -16,7 +16,7 @@ from benchmarks.meters.machine import Machine, Reading
 from benchmarks.meters.sampler import Sampler
 from benchmarks.meters.stops import INTERVAL, RunningClock
 from benchmarks.meters.windows import Key, Windows, flat, nested
-from benchmarks.records import BUSY, METRICS, Measurement, noted
+from benchmarks.records.row import BUSY, METRICS, Measurement, noted
 
 WAITED = 0.05
 """Share of a window's wall time that threads may wait for cores that others hold."""

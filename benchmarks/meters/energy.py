@@ -21,7 +21,7 @@ from benchmarks.meters.modes import synchronize
 from benchmarks.meters.nvml import NvmlDevice, NvmlError
 from benchmarks.meters.sampler import Sampler
 from benchmarks.meters.windows import Key, Windows, flat, nested
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 
 @dataclass(frozen=True)

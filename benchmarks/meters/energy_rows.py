@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 COUNTER_STEP = 0.1
 """Seconds between two updates of the energy counter (20 to 100 ms, by device)."""

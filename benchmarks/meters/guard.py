@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 from tasks.errors import UserError
 
 log = logging.getLogger("depthbench")

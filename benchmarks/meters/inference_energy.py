@@ -14,7 +14,7 @@ from benchmarks.meters.energy import EnergyMeter
 from benchmarks.meters.energy_rows import quantisation
 from benchmarks.meters.modes import evaluating, forward, synchronize
 from benchmarks.meters.rapl import RaplMeter
-from benchmarks.records import Measurement, noted
+from benchmarks.records.row import Measurement, noted
 
 SECONDS = 3.0
 """How long images are run through; the counter's steps then cost some 3 %."""

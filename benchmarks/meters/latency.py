@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.meters.contention import Watch
 from benchmarks.meters.modes import evaluating, forward, synchronize
-from benchmarks.records import Measurement, noted
+from benchmarks.records.row import Measurement, noted
 
 FEWEST = 5
 """Repetitions that a median needs at least."""

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.meters.nvml import NvmlDevice, NvmlError
 from benchmarks.meters.windows import Key, Windows, flat, nested
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 NO_CUDA = "no CUDA device in this run"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.meters.sampler import Sampler
 from benchmarks.meters.windows import Key, Windows, flat, nested
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 _METRIC = "energy_cpu_package"
 FRESH = 0.1

@@ -20,7 +20,7 @@ from benchmarks.meters.rapl import RaplMeter
 from benchmarks.meters.step_costs import StepCosts
 from benchmarks.meters.step_ledger import StepLedger
 from benchmarks.meters.train_operations import TrainOperations
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 IDLE_SECONDS = 2.0
 """How long the idle draw of a GPU is sampled before the run."""

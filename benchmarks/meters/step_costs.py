@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.meters.memory import PeakMemory
 from benchmarks.meters.step_memory import PARTS, REST, StepMemory
 from benchmarks.meters.train_operations import TrainOperations
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 
 class StepCosts:

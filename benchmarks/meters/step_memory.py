@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.meters.memory import NO_CUDA, PeakMemory
 from benchmarks.meters.parameters import parameters
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 
 PARTS = ("mem_parameters", "mem_gradients", "mem_optimizer", "mem_activations")
 REST = "mem_rest"

@@ -17,7 +17,7 @@ from benchmarks.meters.guard import guarded
 from benchmarks.meters.modes import evaluating, forward
 from benchmarks.meters.operations import Count, OperationCounter, count_pass
 from benchmarks.meters.real_images import RealImages, resized
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 from tasks.base import Task
 from tasks.errors import UserError
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.budget import Budget
-from benchmarks.claims import Claim
-from benchmarks.reproduce import adn_detectors
-from benchmarks.reproduce.adn_recipes import NETWORKS, RESNET_V2
-from benchmarks.reproduce.routes import (
+from benchmarks.papers import adn_detectors
+from benchmarks.papers.adn_recipes import NETWORKS, RESNET_V2
+from benchmarks.papers.cautions import NOT_RUN
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.routes import (
     DATASETS,
     PAPER,
     SMOKE,
@@ -22,7 +23,6 @@ from benchmarks.reproduce.routes import (
     run_spec,
 )
 from benchmarks.spec import RunSpec
-from benchmarks.verify.cautions import NOT_RUN
 
 LATENCY_BATCH = 64
 """Table 1: 'batch size = 64'."""

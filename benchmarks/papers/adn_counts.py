@@ -8,9 +8,9 @@ from functools import cache
 
 from torch import nn
 
-from benchmarks.claims import Claim
-from benchmarks.verify.counts import network, operations, stored_parameters
-from benchmarks.verify.quantity import PLAIN, Quantity, reduction
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.counts import network, operations, stored_parameters
+from benchmarks.papers.quantity import PLAIN, Quantity, reduction
 from methods.adaptive_depth import export, make_skippable
 from methods.adaptive_depth.split import split_stages
 from methods.adaptive_depth.subnets import parse_flags
@@ -31,7 +31,7 @@ TABLE_2 = {
 }
 """What the table's own names stand for."""
 
-DETECTORS = "benchmarks.verify.adn_detectors"
+DETECTORS = "benchmarks.papers.adn_detector_counts"
 
 PTFLOPS = "ptflops prints 0.32 G for MobileNetV2: it adds norms and activations to the products"
 SWIN_BASE = (

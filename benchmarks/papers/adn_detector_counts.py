@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.models.detection import RetinaNet, retinanet_resnet50_fpn
 
 from benchmarks.meters.operations import count_macs
-from benchmarks.verify.quantity import PLAIN, Quantity
+from benchmarks.papers.quantity import PLAIN, Quantity
 from methods.adaptive_depth import export, make_skippable
 from methods.adaptive_depth.split import split_stages
 from methods.adaptive_depth.subnets import parse_flags

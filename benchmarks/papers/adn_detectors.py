@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.claims import Claim
-from benchmarks.reproduce.routes import (
+from benchmarks.papers.cautions import NOT_RUN
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.routes import (
     DATASETS,
     PAPER,
     SMOKE,
@@ -15,7 +16,6 @@ from benchmarks.reproduce.routes import (
     Trained,
     run_spec,
 )
-from benchmarks.verify.cautions import NOT_RUN
 
 PRETRAINED = "resnet50-0676ba61.pth"
 """torchvision's weights of ResNet-50, IMAGENET1K_V1, under the data root."""

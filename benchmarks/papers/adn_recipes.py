@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.reproduce.routes import sgd, steps_at, warm_up_and_cosine
+from benchmarks.papers.routes import sgd, steps_at, warm_up_and_cosine
 
 
 @dataclass(frozen=True)

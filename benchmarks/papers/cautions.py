@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.claims import Claim
+from benchmarks.papers.claims import Claim
 
 INCONSISTENT = "inconsistent"
 NOT_COMPARABLE = "not comparable"

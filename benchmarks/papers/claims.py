@@ -1,4 +1,4 @@
-"""What the papers report: a figure a row, read from ``benchmarks/claims/PAPER.csv``.
+"""What the papers report: a figure a row, read from ``benchmarks/papers/PAPER.csv``.
 
 A claim keeps the unit and the digits that it was printed with, and is compared in them.
 """
@@ -164,4 +164,4 @@ def _number(column: str, text: str) -> Decimal:
 
 
 def _folder() -> Path:
-    return Path(str(resources.files("benchmarks") / "claims"))
+    return Path(str(resources.files("benchmarks") / "papers"))

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.meters.operations import COUNTINGS, count_macs
 from benchmarks.meters.parameters import disk_size, parameters
-from benchmarks.verify.quantity import PLAIN, Quantity
+from benchmarks.papers.quantity import PLAIN, Quantity
 from tasks.classification.models.zoo import build_backbone
 
 BY_OPERATION = tuple(name for name, counting in COUNTINGS.items() if not counting.modules)

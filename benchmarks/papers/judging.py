@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.claims import Claim
-from benchmarks.records import FAILED, REMARK, Row
-from benchmarks.reproduce.planning import Item
-from benchmarks.reproduce.routes import Counted, Excluded, Measure, Trained
-from benchmarks.reproduce.routing import on_hardware
-from benchmarks.statistics.equivalence import UNDERPOWERED, judge
-from benchmarks.statistics.samples import describe
-from benchmarks.verify.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN, caution
-from benchmarks.verify.quantity import PLAIN
+from benchmarks.analysis.statistics.equivalence import UNDERPOWERED, judge
+from benchmarks.analysis.statistics.samples import describe
+from benchmarks.papers.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN, caution
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.planning import Item
+from benchmarks.papers.quantity import PLAIN
+from benchmarks.papers.routes import Counted, Excluded, Measure, Trained
+from benchmarks.papers.routing import on_hardware
+from benchmarks.records.row import FAILED, REMARK, Row
 
 TOLERANCES: Mapping[str, float] = {
     "top1": 0.5,

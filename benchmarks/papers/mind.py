@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.claims import Claim
-from benchmarks.reproduce.routes import (
+from benchmarks.papers.cautions import NOT_RUN
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.routes import (
     DATASETS,
     PAPER,
     SMOKE,
@@ -23,7 +24,6 @@ from benchmarks.reproduce.routes import (
     run_spec,
     steps_at,
 )
-from benchmarks.verify.cautions import NOT_RUN
 
 ARCHS = ("mind-cnn", "MIND")
 """What the tables call the network."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from benchmarks.claims import Claim
-from benchmarks.verify.counts import network, stored_parameters
-from benchmarks.verify.quantity import PLAIN, Quantity
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.counts import network, stored_parameters
+from benchmarks.papers.quantity import PLAIN, Quantity
 from methods.mind import Mind
 from tasks.classification.classifier import Classifier
 

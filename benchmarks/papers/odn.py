@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.budget import Budget
-from benchmarks.claims import Claim
-from benchmarks.reproduce.routes import (
+from benchmarks.papers.cautions import NOT_RUN
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.routes import (
     DATASETS,
     PAPER,
     SMOKE,
@@ -21,7 +22,6 @@ from benchmarks.reproduce.routes import (
     sgd,
 )
 from benchmarks.spec import RunSpec
-from benchmarks.verify.cautions import NOT_RUN
 
 TESTED = "test_best"
 """The paper tests the weights that were best on validation."""

@@ -8,9 +8,9 @@ from functools import cache
 import torch
 from torch import nn
 
-from benchmarks.claims import Claim
-from benchmarks.verify.counts import network, operations, state_dict_bytes, stored_parameters
-from benchmarks.verify.quantity import PLAIN, Quantity, reduction
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.counts import network, operations, state_dict_bytes, stored_parameters
+from benchmarks.papers.quantity import PLAIN, Quantity, reduction
 from methods.optimal_depth.network import DepthNetwork, depth_network
 from tasks.classification.classifier import Classifier
 

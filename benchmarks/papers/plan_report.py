@@ -8,14 +8,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.console import console
 from benchmarks.launch.suite_run import Job
 from benchmarks.launch.timing import duration
-from benchmarks.reproduce.planning import Item, Reproduction
-from benchmarks.reproduce.report import heading
-from benchmarks.reproduce.routes import PAPER, Counted, Excluded, Trained
-from benchmarks.store import FINISHED, RUNNING, Store
-from benchmarks.verify.cautions import NOT_RUN
+from benchmarks.papers.cautions import NOT_RUN
+from benchmarks.papers.planning import Item, Reproduction
+from benchmarks.papers.report import heading
+from benchmarks.papers.routes import PAPER, Counted, Excluded, Trained
+from benchmarks.records.store import FINISHED, RUNNING, Store
+from benchmarks.report.console import console
 
 LEFT_OUT = (
     "steps were timed on the whole network; evaluations come on top, and a search that ends by its "

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims import Claim
 from benchmarks.launch.local import ForkServer, RunFailed
 from benchmarks.launch.suite_run import Job
-from benchmarks.reproduce.routes import Counted, Route, Setting, Trained
-from benchmarks.reproduce.routing import route
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.routes import Counted, Route, Setting, Trained
+from benchmarks.papers.routing import route
 from benchmarks.spec import RunSpec
 from tasks.errors import UserError
 
 Checked = Any
-"""``benchmarks.verify.verdicts.Checked``."""
+"""``benchmarks.papers.verdicts.Checked``."""
 
-WORK = "benchmarks.reproduce.work"
+WORK = "benchmarks.papers.work"
 PLANNED, ABSENT = "planned", "absent"
 """What ``work.plan`` says of a run."""
 _Planned = tuple[tuple[Job, ...], str]

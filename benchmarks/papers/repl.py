@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.claims import Claim
-from benchmarks.reproduce.routes import Excluded, Setting
-from benchmarks.verify.cautions import NOT_RUN
+from benchmarks.papers.cautions import NOT_RUN
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.routes import Excluded, Setting
 
 
 def route(claim: Claim, setting: Setting) -> Excluded:

@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks import cells
-from benchmarks.console import console
-from benchmarks.files import write_text_atomic
+from benchmarks.papers.judging import Finding
+from benchmarks.papers.planning import Reproduction
+from benchmarks.records import cells
+from benchmarks.records.files import write_text_atomic
+from benchmarks.report.console import console
 from benchmarks.report.text import markdown_cell, markdown_escape, markdown_line
-from benchmarks.reproduce.judging import Finding
-from benchmarks.reproduce.planning import Reproduction
 
 HEADINGS = (
     *("table", "data", "network", "method", "variant", "metric"),

@@ -8,20 +8,20 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
 
-from benchmarks.claims import EXACT, ON_HARDWARE, Claim, read_claims
-from benchmarks.reproduce.differences import differences
-from benchmarks.reproduce.routes import PAPER, Counted, Excluded, Route, Setting, Trained
-from benchmarks.verify.cautions import INCONSISTENT, NOT_RUN, caution
+from benchmarks.papers.cautions import INCONSISTENT, NOT_RUN, caution
+from benchmarks.papers.claims import EXACT, ON_HARDWARE, Claim, read_claims
+from benchmarks.papers.differences import differences
+from benchmarks.papers.routes import PAPER, Counted, Excluded, Route, Setting, Trained
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError, did_you_mean, unknown_name
 
 PAPERS = {
-    "adn": "benchmarks.reproduce.adn",
-    "odn": "benchmarks.reproduce.odn",
-    "swn": "benchmarks.reproduce.swn",
-    "mind": "benchmarks.reproduce.mind",
-    "repl": "benchmarks.reproduce.repl",
+    "adn": "benchmarks.papers.adn",
+    "odn": "benchmarks.papers.odn",
+    "swn": "benchmarks.papers.swn",
+    "mind": "benchmarks.papers.mind",
+    "repl": "benchmarks.papers.repl",
 }
 """Modules whose ``route(claim, setting)`` turns a paper's trained figures into runs."""
 
@@ -33,7 +33,7 @@ def select_claims(paper: str, table: str | None = None, rows: Sequence[str] = ()
     """The claims of a paper's table.
 
     Args:
-        paper: a name of :func:`benchmarks.claims.papers`.
+        paper: a name of :func:`benchmarks.papers.claims.papers`.
         table: as the claims file has it, whatever its case; None for all.
         rows: patterns with ``*`` and ``?``, whatever their case. A claim is meant if each of them
             matches the whole of one of its columns ``MATCHED``.

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.claims import Claim
-from benchmarks.reproduce.routes import (
+from benchmarks.papers.cautions import NOT_RUN
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.routes import (
     DATASETS,
     PAPER,
     SMOKE,
@@ -20,7 +21,6 @@ from benchmarks.reproduce.routes import (
     sgd,
     steps_at,
 )
-from benchmarks.verify.cautions import NOT_RUN
 
 EPOCHS = 200
 SEARCH_EPOCHS = 20

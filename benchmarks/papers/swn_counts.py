@@ -7,9 +7,9 @@ from functools import cache
 
 from torch import nn
 
-from benchmarks.claims import Claim
-from benchmarks.verify.counts import network, stored_parameters
-from benchmarks.verify.quantity import PLAIN, Quantity
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.counts import network, stored_parameters
+from benchmarks.papers.quantity import PLAIN, Quantity
 from methods.superweight.allocation import plan_banks
 from methods.superweight.clusters import depth_bins, per_layer
 from methods.superweight.ensemble import convolutions, weight_shapes

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.claims import EXACT, ON_HARDWARE, Claim
-from benchmarks.statistics.equivalence import CONTRADICTED, REPRODUCED
-from benchmarks.verify.cautions import NOT_COMPARABLE, NOT_RUN, caution
-from benchmarks.verify.quantity import PLAIN, Quantity
+from benchmarks.analysis.statistics.equivalence import CONTRADICTED, REPRODUCED
+from benchmarks.papers.cautions import NOT_COMPARABLE, NOT_RUN, caution
+from benchmarks.papers.claims import EXACT, ON_HARDWARE, Claim
+from benchmarks.papers.quantity import PLAIN, Quantity
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError
 
 PAPERS = {
-    "adn": "benchmarks.verify.adn",
-    "odn": "benchmarks.verify.odn",
-    "swn": "benchmarks.verify.swn",
-    "mind": "benchmarks.verify.mind",
+    "adn": "benchmarks.papers.adn_counts",
+    "odn": "benchmarks.papers.odn_counts",
+    "swn": "benchmarks.papers.swn_counts",
+    "mind": "benchmarks.papers.mind_counts",
 }
 """Modules whose ``quantity(claim)`` computes a paper's exact figures."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.building import select_device
-from benchmarks.claims import Claim
-from benchmarks.planning import plan_runs
-from benchmarks.reproduce.planning import ABSENT, PLANNED
+from benchmarks.engine.building import select_device
+from benchmarks.launch.planning import plan_runs
+from benchmarks.papers.claims import Claim
+from benchmarks.papers.planning import ABSENT, PLANNED
+from benchmarks.papers.verdicts import Checked, check
 from benchmarks.spec import RunSpec
-from benchmarks.verify.verdicts import Checked, check
 from tasks.base import TASKS
 from tasks.errors import UserError
 from tasks.registry import build

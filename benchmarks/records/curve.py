@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cells
+from benchmarks.records import cells
 from tasks.errors import UserError
 
 Point = dict[str, Any]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.shapes import Shape, misfit
+from benchmarks.records.shapes import Shape, misfit
 from tasks.errors import UserError
 
 SCHEMA = 2
@@ -148,7 +148,7 @@ def parse_json(content: bytes, path: Path, shape: Shape) -> dict[str, Any]:
     Args:
         content: of the file.
         path: names the file in errors.
-        shape: of the mapping, see :mod:`benchmarks.shapes`.
+        shape: of the mapping, see :mod:`benchmarks.records.shapes`.
 
     Raises:
         NewerSchemaError: its ``schema`` is not known to this version.

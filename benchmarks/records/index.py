@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.records import COLUMNS, Row
-from benchmarks.rows import HEADER, format_rows, parse_rows
-from benchmarks.verification import REWRITE, ROWS, DamagedError, Record
+from benchmarks.records.row import COLUMNS, Row
+from benchmarks.records.rows import HEADER, format_rows, parse_rows
+from benchmarks.records.verification import REWRITE, ROWS, DamagedError, Record
 from tasks.errors import UserError
 
 Entry = tuple[str, str]

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.files import disk_errors
+from benchmarks.records.files import disk_errors
 from tasks.errors import UserError
 
 

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget
-from benchmarks.files import SCHEMA, NewerSchemaError, read_bytes, read_json, write_json_atomic
-from benchmarks.shapes import PLAN as PLAN_SHAPE
-from benchmarks.verification import MANIFEST, REWRITE, DamagedError, Record, sha256
+from benchmarks.records.files import (
+    SCHEMA,
+    NewerSchemaError,
+    read_bytes,
+    read_json,
+    write_json_atomic,
+)
+from benchmarks.records.shapes import PLAN as PLAN_SHAPE
+from benchmarks.records.verification import MANIFEST, REWRITE, DamagedError, Record, sha256
 from tasks.errors import UserError
 
 PLAN = "plan.json"

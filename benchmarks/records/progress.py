@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import read_json, write_json_atomic
-from benchmarks.shapes import NUMBER, OPTIONAL_INT, Each, Keys
+from benchmarks.records.files import read_json, write_json_atomic
+from benchmarks.records.shapes import NUMBER, OPTIONAL_INT, Each, Keys
 
 PROGRESS = "progress.json"
 _SHAPE = Keys(

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from benchmarks import cells
-from benchmarks.records import COLUMNS, FAILED, OK, UNAVAILABLE, Row
+from benchmarks.records import cells
+from benchmarks.records.row import COLUMNS, FAILED, OK, UNAVAILABLE, Row
 from tasks.errors import UserError
 
 HEADER = ",".join(COLUMNS) + "\n"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import FAILED
-from benchmarks.verification import (
+from benchmarks.records.row import FAILED
+from benchmarks.records.verification import (
     DIGEST,
     FINISHED,
     MANIFEST,

@@ -18,20 +18,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import (
+from benchmarks.records.files import (
     disk_errors,
     read_bytes,
     remove_temporaries,
     write_json_atomic,
     write_text_atomic,
 )
-from benchmarks.index import Entry, first_cell, index_of, lines_of
-from benchmarks.locking import hold
-from benchmarks.plan import PLAN, REPRODUCTION, Plan, PlannedRun, parse_plan, read_plan, write_plan
-from benchmarks.progress import PROGRESS
-from benchmarks.records import FAILED, Row
-from benchmarks.rows import parse_rows
-from benchmarks.verification import (
+from benchmarks.records.index import Entry, first_cell, index_of, lines_of
+from benchmarks.records.locking import hold
+from benchmarks.records.plan import (
+    PLAN,
+    REPRODUCTION,
+    Plan,
+    PlannedRun,
+    parse_plan,
+    read_plan,
+    write_plan,
+)
+from benchmarks.records.progress import PROGRESS
+from benchmarks.records.row import FAILED, Row
+from benchmarks.records.rows import parse_rows
+from benchmarks.records.verification import (
     DIGEST,
     FINISHED,
     MANIFEST,

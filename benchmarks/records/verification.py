@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import (
+from benchmarks.records.files import (
     SCHEMA,
     NewerSchemaError,
     parse_json,
@@ -28,10 +28,10 @@ from benchmarks.files import (
     write_json_atomic,
     write_text_atomic,
 )
-from benchmarks.records import FAILED, Row
-from benchmarks.rows import format_rows, parse_rows
-from benchmarks.shapes import DIGEST as DIGEST_SHAPE
-from benchmarks.shapes import MANIFEST as MANIFEST_SHAPE
+from benchmarks.records.row import FAILED, Row
+from benchmarks.records.rows import format_rows, parse_rows
+from benchmarks.records.shapes import DIGEST as DIGEST_SHAPE
+from benchmarks.records.shapes import MANIFEST as MANIFEST_SHAPE
 from tasks.errors import UserError
 
 MANIFEST, ROWS, CURVE = "manifest.json", "rows.csv", "curve.csv"
@@ -74,7 +74,7 @@ class Record:
 
     Attributes:
         folder: where it lies.
-        manifest: of the shape :data:`benchmarks.shapes.MANIFEST`.
+        manifest: of the shape :data:`benchmarks.records.shapes.MANIFEST`.
         content: of ``rows.csv``.
         verified: whether all records were compared with the digest; False for schema 1.
     """
@@ -90,7 +90,7 @@ class Record:
         return str(self.manifest["status"])
 
     def rows(self, keep: Callable[[Sequence[str]], bool] | None = None) -> list[Row]:
-        """The rows of ``rows.csv``; ``keep`` as for :func:`benchmarks.rows.parse_rows`.
+        """The rows of ``rows.csv``; ``keep`` as for :func:`benchmarks.records.rows.parse_rows`.
 
         Raises:
             UserError: it is not a file of rows; says which line.

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.files import disk_errors, write_text_atomic
-from benchmarks.report import tidy
-from benchmarks.report.best import BOLD, supported_best
-from benchmarks.report.columns import Column, all_columns, column_for, default_columns
+from benchmarks.analysis import tidy
+from benchmarks.analysis.best import BOLD, supported_best
+from benchmarks.analysis.columns import Column, all_columns, column_for, default_columns
+from benchmarks.analysis.load import Results, load
+from benchmarks.analysis.outside import outside_budget
+from benchmarks.analysis.summary import Line, failures, summarise
+from benchmarks.records.files import disk_errors, write_text_atomic
 from benchmarks.report.layout import lay_out
-from benchmarks.report.load import Results, load
-from benchmarks.report.outside import outside_budget
-from benchmarks.report.summary import Line, failures, summarise
 from benchmarks.report.tables import describe
 from benchmarks.report.text import Table
 from tasks.errors import UserError, unknown_name
@@ -87,7 +87,7 @@ def write_report(
     ``md``; in the page they are part of it.
 
     Args:
-        paths: results folders; see :func:`benchmarks.report.load.load` for which share a table.
+        paths: results folders; see :func:`benchmarks.analysis.load.load` for which share a table.
         out: the folder to write into; made where it is absent.
         formats: of :data:`FORMATS`.
         metrics: columns of tables in place of the default ones, see ``columns.column_for``; the CSV

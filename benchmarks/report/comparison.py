@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from benchmarks.compare.conditions import Conditions, Placed
-from benchmarks.compare.layout import aligned
-from benchmarks.compare.pairs import Comparison
-from benchmarks.compare.tasks import Overview
-from benchmarks.compare.verdicts import ALPHA, COUNT, NO_PAIR, NOT_SHOWN
-from benchmarks.report.columns import Column
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.compare.conditions import Conditions, Placed
+from benchmarks.analysis.compare.pairs import Comparison
+from benchmarks.analysis.compare.tasks import Overview
+from benchmarks.analysis.compare.verdicts import ALPHA, COUNT, NO_PAIR, NOT_SHOWN
+from benchmarks.analysis.statistics.power import MOST_SEEDS
+from benchmarks.analysis.statistics.samples import Interval
+from benchmarks.report.comparison_layout import aligned
 from benchmarks.report.layout import MISSING, decimals, heading, title_of
-from benchmarks.statistics.power import MOST_SEEDS
-from benchmarks.statistics.samples import Interval
 
 MINUS = "\N{MINUS SIGN}"
 _SETTINGS_SHOWN = 6

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from benchmarks.compare.gate import FAILURES, NEW, UNJUDGED, Check
-from benchmarks.compare.layout import aligned
-from benchmarks.compare.reference import Entry, Key
-from benchmarks.compare.text import number, show_p, signed, times
+from benchmarks.analysis.compare.gate import FAILURES, NEW, UNJUDGED, Check
+from benchmarks.analysis.compare.reference import Entry, Key
+from benchmarks.report.comparison import number, show_p, signed, times
+from benchmarks.report.comparison_layout import aligned
 from benchmarks.report.layout import MISSING, heading
 
 

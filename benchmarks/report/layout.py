@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from benchmarks.records import BUSY
-from benchmarks.report.best import EXACT
-from benchmarks.report.columns import TRAINING, Column
-from benchmarks.report.summary import RUN_FAILED, Cell, Line
+from benchmarks.analysis.best import EXACT
+from benchmarks.analysis.columns import TRAINING, Column
+from benchmarks.analysis.summary import RUN_FAILED, Cell, Line
+from benchmarks.records.row import BUSY
 from benchmarks.report.text import Shown, Table
 
 MISSING = "–"

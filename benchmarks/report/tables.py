@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import cells
-from benchmarks.files import write_text_atomic
-from benchmarks.records import Row
-from benchmarks.report.columns import Column, column_for, default_columns
+from benchmarks.analysis.columns import Column, column_for, default_columns
+from benchmarks.analysis.load import Results, read_folder
+from benchmarks.analysis.outside import outside_budget
+from benchmarks.analysis.summary import Line, failures, summarise
+from benchmarks.records import cells
+from benchmarks.records.files import write_text_atomic
+from benchmarks.records.row import Row
 from benchmarks.report.layout import lay_out
-from benchmarks.report.load import Results, read_folder
-from benchmarks.report.outside import outside_budget
-from benchmarks.report.summary import Line, failures, summarise
 
 if TYPE_CHECKING:
     import pandas

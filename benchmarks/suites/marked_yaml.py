@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.yaml_nodes import compose, scalar
+from benchmarks.suites.yaml_nodes import compose, scalar
 from tasks.errors import UserError, did_you_mean
 
 

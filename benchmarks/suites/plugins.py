@@ -6,9 +6,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from benchmarks.code_identity import read_source
-from benchmarks.crash import describe
-from benchmarks.versions import find_module
+from benchmarks.records.identity.syntax import read_source
+from benchmarks.records.identity.versions import find_module
+from tasks.crash import describe
 from tasks.errors import UserError
 
 METHOD_FILE = "depthbench_method_file_"

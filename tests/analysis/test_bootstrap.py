@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sample_strategies import samples
 from scipy import stats
 
-from benchmarks.statistics.arrays import moments
-from benchmarks.statistics.bootstrap import (
+from benchmarks.analysis.statistics.arrays import moments
+from benchmarks.analysis.statistics.bootstrap import (
     EXACT_UP_TO,
     bootstrap_interval,
     percentile_bounds,

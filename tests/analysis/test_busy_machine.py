@@ -11,14 +11,14 @@ import pytest
 from compare_helpers import Conditions, Values, seeds, write_folder
 from typer.testing import CliRunner
 
+from benchmarks.analysis.compare.comparing import compare_results
+from benchmarks.analysis.compare.conditions import parse_allowed
+from benchmarks.analysis.compare.gate import columns_judged, judge
+from benchmarks.analysis.compare.reference import read_reference, summarise_folders, write_reference
 from benchmarks.cli import app
-from benchmarks.compare.comparing import compare_results
-from benchmarks.compare.conditions import parse_allowed
-from benchmarks.compare.gate import columns_judged, judge
-from benchmarks.compare.gate_text import fails
-from benchmarks.compare.reference import read_reference, summarise_folders, write_reference
-from benchmarks.records import BUSY
+from benchmarks.records.row import BUSY
 from benchmarks.report.build import write_report
+from benchmarks.report.gate import fails
 from benchmarks.report.tables import write_tables
 
 QUIET = Conditions()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from compare_helpers import Conditions, Values, seeds, write_folder
 
-from benchmarks.compare.comparing import compare_results
-from benchmarks.compare.conditions import MIXABLE, parse_allowed
-from benchmarks.verification import seal
+from benchmarks.analysis.compare.comparing import compare_results
+from benchmarks.analysis.compare.conditions import MIXABLE, parse_allowed
+from benchmarks.records.verification import seal
 from tasks.errors import UserError
 
 PLAIN: Values = {"plain": {"top1": seeds(90, 92, 95)}}

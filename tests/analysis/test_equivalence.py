@@ -8,7 +8,7 @@ from sample_strategies import pairs, samples
 from sample_strategies import values as numbers
 from scipy import stats
 
-from benchmarks.statistics.equivalence import (
+from benchmarks.analysis.statistics.equivalence import (
     CONTRADICTED,
     REPRODUCED,
     UNDERPOWERED,

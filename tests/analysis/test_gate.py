@@ -13,13 +13,13 @@ from compare_helpers import Conditions, Values, seeds, write_folder
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchmarks.compare.conditions import Conditions as Told
-from benchmarks.compare.gate import Check, columns_judged, judge
-from benchmarks.compare.gate_text import conclusion, fails, show_rest, show_tests
-from benchmarks.compare.reference import Entry, Key, Reference, summarise_folders
-from benchmarks.compare.sizes import Size, parse_sizes
-from benchmarks.report.columns import Column
-from benchmarks.statistics.noise import worse_beyond_noise
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.compare.conditions import Conditions as Told
+from benchmarks.analysis.compare.gate import Check, columns_judged, judge
+from benchmarks.analysis.compare.reference import Entry, Key, Reference, summarise_folders
+from benchmarks.analysis.compare.sizes import Size, parse_sizes
+from benchmarks.analysis.statistics.noise import worse_beyond_noise
+from benchmarks.report.gate import conclusion, fails, show_rest, show_tests
 from tasks.errors import UserError
 
 BEFORE: Values = {

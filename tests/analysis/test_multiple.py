@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.statistics.multiple import false_discovery_adjusted
+from benchmarks.analysis.statistics.multiple import false_discovery_adjusted
 from tasks.errors import UserError
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sample_strategies import samples
 from scipy import stats
 
-from benchmarks.statistics import noise
-from benchmarks.statistics.noise import worse_beyond_noise
+from benchmarks.analysis.statistics import noise
+from benchmarks.analysis.statistics.noise import worse_beyond_noise
 from tasks.errors import UserError
 
 

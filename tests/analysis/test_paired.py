@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 from sample_strategies import pairs
 from scipy import stats
 
-from benchmarks.statistics.bootstrap import bootstrap_interval
-from benchmarks.statistics.paired import paired_difference, paired_differences, paired_ratio
-from benchmarks.statistics.samples import Interval
-from benchmarks.statistics.sign_flip import sign_flip_p
+from benchmarks.analysis.statistics.bootstrap import bootstrap_interval
+from benchmarks.analysis.statistics.paired import (
+    paired_difference,
+    paired_differences,
+    paired_ratio,
+)
+from benchmarks.analysis.statistics.samples import Interval
+from benchmarks.analysis.statistics.sign_flip import sign_flip_p
 from tasks.errors import UserError
 
 

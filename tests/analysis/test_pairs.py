@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from compare_helpers import Conditions, Values, seeds, write_folder
 
-from benchmarks.compare.comparing import compare_results
-from benchmarks.compare.pairs import Comparison
-from benchmarks.statistics.power import seeds_needed
+from benchmarks.analysis.compare.comparing import compare_results
+from benchmarks.analysis.compare.pairs import Comparison
+from benchmarks.analysis.statistics.power import seeds_needed
 from tasks.errors import UserError
 
 T2 = 4.302652729911275

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.statistics.pareto import pareto_front
+from benchmarks.analysis.statistics.pareto import pareto_front
 from tasks.errors import UserError
 
 numbers = st.one_of(st.integers(0, 6).map(float), st.just(float("nan")))

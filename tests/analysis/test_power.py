@@ -6,8 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.statistics.equivalence import UNDERPOWERED, judge
-from benchmarks.statistics.power import seeds_needed, verdict_power
+from benchmarks.analysis.statistics.equivalence import UNDERPOWERED, judge
+from benchmarks.analysis.statistics.power import seeds_needed, verdict_power
 from tasks.errors import UserError
 
 stds = st.floats(0.05, 3)

@@ -6,7 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from benchmarks.statistics.profiles import algoperf_score, performance_profile, performance_ratios
+from benchmarks.analysis.statistics.profiles import (
+    algoperf_score,
+    performance_profile,
+    performance_ratios,
+)
 from tasks.errors import UserError
 
 MISSED = float("inf")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import stats
 
-from benchmarks.statistics.ranks import critical_difference, rank_table
+from benchmarks.analysis.statistics.ranks import critical_difference, rank_table
 from tasks.errors import UserError
 
 tables = arrays(

@@ -9,8 +9,8 @@ from compare_helpers import Conditions, Values, seeds, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.compare.conditions import Conditions as Told
-from benchmarks.compare.reference import (
+from benchmarks.analysis.compare.conditions import Conditions as Told
+from benchmarks.analysis.compare.reference import (
     COLUMNS,
     Entry,
     Key,

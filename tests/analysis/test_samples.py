@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from sample_strategies import samples
 
-from benchmarks.statistics.samples import Interval, describe, geometric_mean
+from benchmarks.analysis.statistics.samples import Interval, describe, geometric_mean
 from tasks.errors import UserError
 
 
@@ -54,9 +54,9 @@ def test_the_ends_of_an_interval_belong_to_it() -> None:
 
 def test_statistics_never_load_torch_and_a_mean_not_even_scipy() -> None:
     code = (
-        "import sys, benchmarks.statistics.samples\n"
+        "import sys, benchmarks.analysis.statistics.samples\n"
         "assert not {'scipy', 'numpy', 'torch'} & set(sys.modules)\n"
-        "from benchmarks.statistics import paired, equivalence, noise, profiles, ranks, pareto\n"
+        "from benchmarks.analysis.statistics import paired, equivalence, noise, ranks, pareto\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

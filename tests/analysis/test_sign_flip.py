@@ -8,7 +8,7 @@ from hypothesis import given
 from sample_strategies import samples
 from scipy import stats
 
-from benchmarks.statistics.sign_flip import EXACT_UP_TO, sign_flip_p, sign_flip_ps
+from benchmarks.analysis.statistics.sign_flip import EXACT_UP_TO, sign_flip_p, sign_flip_ps
 from tasks.errors import UserError
 
 

@@ -22,8 +22,8 @@ from cli.test_show_command import carry_out, change_manifest, spec
 from benchmarks.cli import rerun as command
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import preload_for_tasks
-from benchmarks.store import read_rows, write_rows
-from benchmarks.verification import seal
+from benchmarks.records.store import read_rows, write_rows
+from benchmarks.records.verification import seal
 from tasks.errors import UserError
 
 PUBLISHED = ROOT / "results" / "published"

@@ -18,13 +18,13 @@ from PIL import Image
 
 from benchmarks.cli import main
 from benchmarks.conformance.subject import contained
-from benchmarks.planning import plan_runs
-from benchmarks.records import FAILED
-from benchmarks.run import execute
-from benchmarks.run_folder import find_run
-from benchmarks.store import RUNNING, read_rows
-from benchmarks.trained import trained_model
-from benchmarks.verification import seal
+from benchmarks.engine.run import execute
+from benchmarks.engine.trained import trained_model
+from benchmarks.launch.planning import plan_runs
+from benchmarks.records.row import FAILED
+from benchmarks.records.run_folder import find_run
+from benchmarks.records.store import RUNNING, read_rows
+from benchmarks.records.verification import seal
 from tasks.classification.pictures import CELL
 from tasks.errors import UserError
 from tasks.pictures import READABLE, STRIP

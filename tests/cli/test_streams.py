@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.streams import PLAIN_SIGNS
+from benchmarks.launch.streams import PLAIN_SIGNS
 
 ROOT = Path(__file__).parents[2]
 HEADER = (

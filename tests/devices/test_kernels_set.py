@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from benchmarks.training.kernels import set_kernels
+from benchmarks.engine.kernels import set_kernels
 from tasks.base import TASKS, Recipe
 
 FLAGS = (

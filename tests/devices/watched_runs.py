@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import building, planning
-from benchmarks import run as run_module
 from benchmarks.budget import Budget
 from benchmarks.conformance.subject import Subject, contained
+from benchmarks.engine import building
+from benchmarks.engine import run as run_module
+from benchmarks.launch import planning
 from benchmarks.meters.session import RunMeters
-from benchmarks.records import OK
+from benchmarks.records.row import OK
+from benchmarks.records.store import read_rows
 from benchmarks.spec import RunSpec
-from benchmarks.store import read_rows
 
 Report = Callable[[dict[str, Any]], None]
 

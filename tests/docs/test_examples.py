@@ -14,8 +14,8 @@ from mmengine.optim import OptimWrapper
 from sklearn.datasets import load_digits
 
 from benchmarks.conformance.plugin import conforms
-from benchmarks.plugins import import_method_file
 from benchmarks.suite import load_suite
+from benchmarks.suites.plugins import import_method_file
 from methods import METHODS
 from methods.blocks import block_view
 from methods.end_to_end import EndToEnd

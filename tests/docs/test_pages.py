@@ -14,11 +14,11 @@ from types import ModuleType
 import pytest
 import yaml
 
-from benchmarks import records
-from benchmarks.compare import gate, verdicts
-from benchmarks.statistics import equivalence
+from benchmarks.analysis.compare import gate, verdicts
+from benchmarks.analysis.statistics import equivalence
+from benchmarks.papers import cautions
+from benchmarks.records import row as records
 from benchmarks.suite import Suite
-from benchmarks.verify import cautions
 from methods import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ OWN = sorted(e.name for e in METHODS.entries() if e.module.startswith("methods."
 
 
 def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / "tools" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -63,9 +63,7 @@ def test_every_method_has_a_card_and_every_card_a_method() -> None:
 @pytest.mark.parametrize("name", OWN)
 def test_a_card_lists_the_options_that_the_method_has(name: str) -> None:
     card = page(f"methods/{name}.md")
-    assert options.with_table(card, options.options()[name]) == card, (
-        "run: python docs/tools/options.py"
-    )
+    assert options.with_table(card, options.options()[name]) == card, "run: python tools/options.py"
     method = METHODS.get(name)
     shown = re.findall(r"^\| `(\w+)` \| (`[^`]*`) \|", card, re.MULTILINE)
     assert [option for option, _ in shown] == [field.name for field in fields(method)]

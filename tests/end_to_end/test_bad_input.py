@@ -8,7 +8,7 @@ import re
 import pytest
 from end_to_end.end_to_end_helpers import command, write_suite
 
-from benchmarks.planning import plan_runs
+from benchmarks.launch.planning import plan_runs
 from benchmarks.suite import load_suite
 from tasks.errors import UserError
 

@@ -16,7 +16,7 @@ from cli.test_show_command import carry_out, change_manifest, spec
 from end_to_end.end_to_end_helpers import write_suite
 
 from benchmarks.cli import VERBS
-from benchmarks.store import RUNNING
+from benchmarks.records.store import RUNNING
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import run as run_module
 from benchmarks.budget import Budget
 from benchmarks.conformance.subject import contained
-from benchmarks.planning import plan_runs
-from benchmarks.run import execute
+from benchmarks.engine import run as run_module
+from benchmarks.engine.run import execute
+from benchmarks.launch.planning import plan_runs
 from benchmarks.spec import RunSpec
 from methods import METHODS, Method
 

@@ -11,8 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import nn
 
+from benchmarks.engine.session import TrainingSession
 from benchmarks.meters.session import RunMeters
-from benchmarks.training.session import TrainingSession
 from methods.base import Method, Phase
 from tasks.base import Recipe
 

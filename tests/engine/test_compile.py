@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.budget import Budget
-from benchmarks.building import build_run
+from benchmarks.engine.building import build_run
 from benchmarks.spec import RunSpec
 from tasks.errors import UserError
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from engine.method_runs import BATCH, Plain, Values, rows_of
 from torch.utils.flop_counter import FlopCounterMode
-from training.method_runs import BATCH, Plain, Values, rows_of
 
 from methods import Method, Phase
 from tasks.classification.task import ClassificationTask

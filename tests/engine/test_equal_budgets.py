@@ -7,11 +7,10 @@ import time
 
 import pytest
 
-from benchmarks.budget import Budget
-from benchmarks.planning import plan_runs
-from benchmarks.run import execute
+from benchmarks.budget import Budget, Target
+from benchmarks.engine.run import execute
+from benchmarks.launch.planning import plan_runs
 from benchmarks.spec import RunSpec
-from benchmarks.target import Target
 from methods import METHODS, Method
 
 STEP_SECONDS: list[float] = []

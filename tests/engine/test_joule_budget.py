@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training.spending_helpers import Clock, Paced, tiny_session
+from engine.spending_helpers import Clock, Paced, tiny_session
 
 from benchmarks.meters import session as meters_session
 from benchmarks.meters.rapl import RaplMeter

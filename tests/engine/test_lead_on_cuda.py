@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.budget import Part
-from benchmarks.training.spending import SpendingHook
+from benchmarks.engine.spending import SpendingHook
 
 UNHURRIED = settings(deadline=None)
 

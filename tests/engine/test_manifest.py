@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from benchmarks.manifest import git_state
+from benchmarks.records.manifest import git_state
 
 
 def git(folder, *arguments):

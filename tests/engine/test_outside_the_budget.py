@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from engine.method_runs import Plain, rows_of
 from mmengine.hooks import Hook
-from training.method_runs import Plain, rows_of
 
 from benchmarks.meters.clock import TimeLedger
 from benchmarks.meters.energy import EnergyMeter

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 import torch
+from engine.training_helpers import Interrupted, save_every_step, session
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from training.training_helpers import Interrupted, save_every_step, session
 
 from methods.base import Method, Phase
 

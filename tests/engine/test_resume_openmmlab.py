@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from training.training_helpers import Interrupted
+from engine.training_helpers import Interrupted
 
 from benchmarks.conformance.subject import contained
+from benchmarks.engine import session as session_module
+from benchmarks.engine.hooks import CheckpointHook
+from benchmarks.engine.run import execute
+from benchmarks.engine.session import TrainingSession
+from benchmarks.engine.stopping import PROCESS, StopRun
+from benchmarks.launch.planning import plan_runs
 from benchmarks.meters.session import RunMeters
-from benchmarks.planning import plan_runs
-from benchmarks.run import execute
-from benchmarks.stopping import PROCESS, StopRun
-from benchmarks.store import read_manifest, read_rows
-from benchmarks.training import session as session_module
-from benchmarks.training.hooks import CheckpointHook
-from benchmarks.training.session import TrainingSession
+from benchmarks.records.store import read_manifest, read_rows
 from methods import METHODS, Method
 from tasks.base import TASKS, Task
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+from engine.spending_helpers import BATCH, EPOCH, Clock, Paced, tiny_session
+from engine.training_helpers import save_every_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
-from training.spending_helpers import BATCH, EPOCH, Clock, Paced, tiny_session
-from training.training_helpers import save_every_step
 
+from benchmarks.engine.optim import schedule_in_steps
+from benchmarks.engine.spent_rows import an_epoch
+from benchmarks.engine.virtual_schedule import TICKS, VirtualSchedule
 from benchmarks.meters.train_operations import TrainOperations
-from benchmarks.spent_rows import an_epoch
-from benchmarks.training.optim import schedule_in_steps
-from benchmarks.training.virtual_schedule import TICKS, VirtualSchedule
 from methods.base import Phase
 
 FEW = settings(max_examples=12, deadline=None)

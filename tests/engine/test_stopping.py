@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from training.test_resume import STEPS, Noisy, TwoPhases, final
-from training.training_helpers import session
+from engine.test_resume import STEPS, Noisy, TwoPhases, final
+from engine.training_helpers import session
 
-from benchmarks.stopping import PROCESS, StopRun
-from benchmarks.training import checkpoint as checkpoint_module
-from benchmarks.training.checkpoint import plain, write_checkpoint
-from benchmarks.training.session import load_checkpoint
+from benchmarks.engine import checkpoint as checkpoint_module
+from benchmarks.engine.checkpoint import plain, write_checkpoint
+from benchmarks.engine.session import load_checkpoint
+from benchmarks.engine.stopping import PROCESS, StopRun
 from tasks.errors import UserError
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from training.training_helpers import digits, session
+from engine.training_helpers import digits, session
 
-from benchmarks.training.checkpoint import write_checkpoint
-from benchmarks.training.optim import optim_wrapper_config, schedule_in_steps
-from benchmarks.training.state import PhaseState
+from benchmarks.engine.checkpoint import write_checkpoint
+from benchmarks.engine.optim import optim_wrapper_config, schedule_in_steps
+from benchmarks.engine.state import PhaseState
 from methods.base import Method, Phase
 from tasks.errors import UserError
 from tasks.files.checkpoints import load_plain

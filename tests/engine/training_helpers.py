@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.engine import session as session_module
+from benchmarks.engine.hooks import CheckpointHook
+from benchmarks.engine.session import TrainingSession
 from benchmarks.meters.session import RunMeters
-from benchmarks.training import session as session_module
-from benchmarks.training.hooks import CheckpointHook
-from benchmarks.training.session import TrainingSession
 from methods.base import Method
 from tasks.classification.task import ClassificationTask
 

@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from benchmarks.records import Measurement, Row
-from benchmarks.store import write_finished_run
+from benchmarks.records.row import Measurement, Row
+from benchmarks.records.store import write_finished_run
 from tasks.errors import UserError
 
 
@@ -57,7 +57,7 @@ def act(what, report):
 
 
 def plan_runs(specs, report, estimate=False):
-    """``benchmarks.planning.plan_runs`` without building anything."""
+    """``benchmarks.launch.planning.plan_runs`` without building anything."""
     if any(spec["method_options"].get("act") == "refuse" for spec in specs):
         raise UserError("no such data set")
     return [

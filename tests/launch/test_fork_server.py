@@ -16,7 +16,7 @@ import psutil
 import pytest
 from launch import launch_helpers as helpers
 
-from benchmarks.launch import ForkServer, RunFailed
+from benchmarks.launch.local import ForkServer, RunFailed
 from benchmarks.launch.preload import PRELOAD
 from tasks.errors import UserError
 
@@ -178,7 +178,7 @@ def test_a_file_of_the_current_folder_does_not_take_a_package_s_place(tmp_path, 
 def test_when_the_parent_is_killed_the_child_and_the_server_end_at_once(how):
     script = textwrap.dedent("""
         from launch import launch_helpers as helpers
-        from benchmarks.launch import ForkServer
+        from benchmarks.launch.local import ForkServer
         server = ForkServer([])
         print(server.call(helpers.identity)["parent"], flush=True)
         say = lambda event: print(event["pid"], flush=True)

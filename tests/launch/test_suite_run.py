@@ -12,12 +12,12 @@ from dataclasses import replace
 import pytest
 from launch import fake_runs
 
+from benchmarks.analysis.load import read_folder
 from benchmarks.budget import Budget
-from benchmarks.launch import ForkServer
+from benchmarks.engine.stopping import Stopped, exit_code, stop_signals
+from benchmarks.launch.local import ForkServer
 from benchmarks.launch.suite_run import Job, Observer, SuiteRun, recorded_plan
-from benchmarks.report.load import read_folder
-from benchmarks.stopping import Stopped, exit_code, stop_signals
-from benchmarks.store import Store, read_rows
+from benchmarks.records.store import Store, read_rows
 from benchmarks.suite import MethodEntry, Suite, TaskEntry
 from tasks.errors import UserError
 

@@ -16,7 +16,7 @@ from meters.fake_proc import TICK, FakeProc
 
 from benchmarks.meters.contention import Contention, ContentionMeter, Watch, busy_reason
 from benchmarks.meters.machine import Machine
-from benchmarks.records import BUSY, Measurement, busy_note, is_busy
+from benchmarks.records.row import BUSY, Measurement, busy_note, is_busy
 
 
 @pytest.fixture

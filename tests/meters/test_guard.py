@@ -9,9 +9,9 @@ import torch
 from meters.variant_helpers import built_around, digits, reasons, values
 from torch import nn
 
-from benchmarks.costing import variant_costs
+from benchmarks.engine.costing import variant_costs
 from benchmarks.meters.guard import LONGEST, guarded
-from benchmarks.records import Measurement
+from benchmarks.records.row import Measurement
 from tasks.classification.classifier import Classifier
 from tasks.errors import UserError
 
@@ -87,7 +87,7 @@ def test_each_meter_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args, **kwargs):
         raise ZeroDivisionError("a meter of its own")
 
-    monkeypatch.setattr("benchmarks.costing.inference_energy", broken)
+    monkeypatch.setattr("benchmarks.engine.costing.inference_energy", broken)
     monkeypatch.setattr(type(built.task), "example_input", broken)
     rows = variant_costs(built, Classifier(Unsaved(64, 10)))
     assert reasons(rows)["energy_image@3"] == "ZeroDivisionError: a meter of its own"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.manifest import PRECISION, kernels_of
 from benchmarks.meters.device import describe_device
+from benchmarks.records.manifest import PRECISION, kernels_of
 
 ROOT = Path(__file__).parents[2]
 ON_X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="instruction sets of x86")

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.meters.device import describe_device
 from benchmarks.meters.latency import latency
-from benchmarks.records import BUSY, is_busy
+from benchmarks.records.row import BUSY, is_busy
 
 
 class Slow(nn.Module):

@@ -11,7 +11,7 @@ from meters.variant_helpers import CPU, Exits, built_around, digits, reasons, va
 from mmengine.model import BaseModel
 from torch import nn
 
-from benchmarks.costing import variant_costs
+from benchmarks.engine.costing import variant_costs
 from benchmarks.meters.real_images import RealImages
 from benchmarks.meters.variant_operations import VariantOperations, batch_cost
 from methods.mind import Mind

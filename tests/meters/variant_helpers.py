@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.budget import Budget
-from benchmarks.building import Built
+from benchmarks.engine.building import Built
 from benchmarks.spec import RunSpec
 from methods.end_to_end import EndToEnd
 from tasks.base import Task

@@ -16,7 +16,7 @@ from learning import Digits, train
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from benchmarks.training.optim import AutocastOptimWrapper
+from benchmarks.engine.optim import AutocastOptimWrapper
 from methods.adaptive_depth import AdaptiveDepth
 from methods.adaptive_depth.distillation import distillation_kl
 from methods.adaptive_depth.switching import stochastic_depth_off

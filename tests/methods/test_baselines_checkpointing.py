@@ -12,7 +12,7 @@ from torchvision.models.mobilenetv2 import MobileNetV2
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
-from benchmarks.building import structure
+from benchmarks.engine.building import structure
 from methods.checkpointing import Checkpointing
 from methods.stochastic_depth import StochasticDepth
 from tasks.classification.classifier import Classifier

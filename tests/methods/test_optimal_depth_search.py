@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import odn_logs
 import pytest
 import torch
+from engine.training_helpers import Interrupted, session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from training.training_helpers import Interrupted, session
 
-from benchmarks.training import session as session_module
-from benchmarks.training.hooks import CheckpointHook
+from benchmarks.engine import session as session_module
+from benchmarks.engine.hooks import CheckpointHook
 from methods.base import PhaseResult
 from methods.optimal_depth import UNCONVERGED, DepthSchedule, OptimalDepth
 from methods.optimal_depth.schedule import Rule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from engine.training_helpers import save_every_step
 from superweight_helpers import (
     CPU,
     EPOCH,
@@ -14,7 +15,6 @@ from superweight_helpers import (
     rows,
     session,
 )
-from training.training_helpers import save_every_step
 
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations

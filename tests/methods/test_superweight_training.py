@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from engine.training_helpers import save_every_step
 from superweight_helpers import (
     CPU,
     EPOCH,
@@ -17,7 +18,6 @@ from superweight_helpers import (
     rows,
     session,
 )
-from training.training_helpers import save_every_step
 
 from benchmarks.meters.session import RunMeters
 from methods.base import Method, Phase

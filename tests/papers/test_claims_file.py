@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.claims import COLUMNS, papers, read_claims, read_claims_file
+from benchmarks.papers.claims import COLUMNS, papers, read_claims, read_claims_file
 from tasks.errors import UserError
 
 GOOD = "odn,I,classification,MNIST,resnet18-cifar,end_to_end,depth=8/8,params,11.17,,M,,"

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
+from benchmarks.analysis.statistics.equivalence import CONTRADICTED, REPRODUCED, UNDERPOWERED
 from benchmarks.budget import Budget
-from benchmarks.claims import Claim, read_claims
 from benchmarks.launch.suite_run import Job
-from benchmarks.records import FAILED, OK, UNAVAILABLE, Row
-from benchmarks.reproduce.judging import TOLERANCES, Finding, judge_item, judge_items, tolerance_of
-from benchmarks.reproduce.planning import Item
-from benchmarks.reproduce.routes import Counted, Excluded, Measure, Trained
+from benchmarks.papers.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN
+from benchmarks.papers.claims import Claim, read_claims
+from benchmarks.papers.judging import TOLERANCES, Finding, judge_item, judge_items, tolerance_of
+from benchmarks.papers.planning import Item
+from benchmarks.papers.routes import Counted, Excluded, Measure, Trained
+from benchmarks.papers.verdicts import Checked
+from benchmarks.records.row import FAILED, OK, UNAVAILABLE, Row
 from benchmarks.spec import RunSpec
-from benchmarks.statistics.equivalence import CONTRADICTED, REPRODUCED, UNDERPOWERED
-from benchmarks.verify.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN
-from benchmarks.verify.verdicts import Checked
 
 SPEC = RunSpec(
     suite="reproduce-odn-paper", profile="paper", task="classification", task_options={},
@@ -277,6 +277,6 @@ def test_the_tolerance_is_the_metrics_or_twice_the_claims_own_spread(
 
 
 def test_every_metric_that_can_get_a_verdict_has_a_tolerance() -> None:
-    from benchmarks.claims import TRAINED
+    from benchmarks.papers.claims import TRAINED
 
     assert set(TOLERANCES) == set(TRAINED) - {"ppl"}  # language models are none of the tasks

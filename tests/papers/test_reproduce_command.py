@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from benchmarks.launch.server import resolve
-from benchmarks.reproduce.judging import judge_items
-from benchmarks.reproduce.plan_report import plan_document, print_plan
-from benchmarks.reproduce.planning import Reproduction, plan_reproduction
-from benchmarks.reproduce.report import markdown
-from benchmarks.reproduce.routes import Setting
-from benchmarks.reproduce.routing import select_claims
-from benchmarks.store import Plan, Store
+from benchmarks.papers.judging import judge_items
+from benchmarks.papers.plan_report import plan_document, print_plan
+from benchmarks.papers.planning import Reproduction, plan_reproduction
+from benchmarks.papers.report import markdown
+from benchmarks.papers.routes import Setting
+from benchmarks.papers.routing import select_claims
+from benchmarks.records.store import Plan, Store
 from tasks.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -165,9 +165,9 @@ def test_absent_coco_says_what_to_provide(empty_root: Path) -> None:
 def test_what_a_method_refuses_concerns_its_own_rows_alone(
     empty_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import benchmarks.reproduce.swn
+    import benchmarks.papers.swn
 
-    monkeypatch.setattr(benchmarks.reproduce.swn, "SMALL_BUDGET", 1_000)
+    monkeypatch.setattr(benchmarks.papers.swn, "SMALL_BUDGET", 1_000)
     made, _ = planned("swn", "*budget 7M", table="3", profile="smoke")
     single, conflict, mixed = made.items
     assert (len(single.jobs), len(conflict.jobs), mixed.jobs) == (2, 2, ())

@@ -10,15 +10,15 @@ import odn_logs
 import pytest
 import torch
 
-import benchmarks.claims
-from benchmarks.claims import COLUMNS, EXACT, Claim, papers, read_claims
-from benchmarks.records import METRICS
-from benchmarks.reproduce import adn_recipes
-from benchmarks.reproduce.differences import differences
-from benchmarks.reproduce.routes import Counted, Excluded, Measure, Setting, Trained
-from benchmarks.reproduce.routing import PAPERS, route, select_claims
+import benchmarks.papers.claims
+from benchmarks.papers import adn_recipes
+from benchmarks.papers.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN, caution
+from benchmarks.papers.claims import COLUMNS, EXACT, Claim, papers, read_claims
+from benchmarks.papers.differences import differences
+from benchmarks.papers.routes import Counted, Excluded, Measure, Setting, Trained
+from benchmarks.papers.routing import PAPERS, route, select_claims
+from benchmarks.records.row import METRICS
 from benchmarks.spec import RunSpec
-from benchmarks.verify.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN, caution
 from methods.adaptive_depth.subnets import select_subnets
 from methods.base import METHODS
 from tasks.base import TASKS
@@ -354,6 +354,6 @@ def test_a_broken_claim_is_named_by_file_and_line(
     good = "odn,I,classification,MNIST,a,end_to_end,full,top1,99.6,,%,,\n"
     bad = "odn,I,classification,MNIST,a,end_to_end,full,top5,much,,%,,\n"
     (tmp_path / "odn.csv").write_text(",".join(COLUMNS) + "\n" + good + bad)
-    monkeypatch.setattr(benchmarks.claims, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(benchmarks.papers.claims, "_folder", lambda: tmp_path)
     with pytest.raises(UserError, match=r"odn\.csv:3: the value 'much' is not a number"):
         select_claims("odn")

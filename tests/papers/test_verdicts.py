@@ -9,12 +9,12 @@ from functools import cache
 
 import pytest
 
-from benchmarks.claims import EXACT, Claim, read_claims
 from benchmarks.cli.verify import verify as command
 from benchmarks.meters.operations import COUNTINGS
-from benchmarks.verify.cautions import CAUTIONS, INCONSISTENT, NOT_COMPARABLE, NOT_RUN
-from benchmarks.verify.quantity import PLAIN, Quantity
-from benchmarks.verify.verdicts import CONTRADICTED, REPRODUCED, Checked, check, compare, verify
+from benchmarks.papers.cautions import CAUTIONS, INCONSISTENT, NOT_COMPARABLE, NOT_RUN
+from benchmarks.papers.claims import EXACT, Claim, read_claims
+from benchmarks.papers.quantity import PLAIN, Quantity
+from benchmarks.papers.verdicts import CONTRADICTED, REPRODUCED, Checked, check, compare, verify
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError
@@ -143,7 +143,7 @@ def test_retinanets_figure_is_the_one_that_torchvision_prints() -> None:
 def test_a_package_that_does_not_work_leaves_its_claims_unrun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from benchmarks.verify import adn_detectors
+    from benchmarks.papers import adn_detectors
 
     def broken(scope: str) -> None:
         raise UserError(f"{scope} cannot be imported")
@@ -201,8 +201,8 @@ def test_what_is_stored_for_an_ensemble_is_what_its_model_stores() -> None:
     from mmengine.model import BaseModel
 
     from benchmarks.meters.parameters import parameters
-    from benchmarks.verify.counts import network
-    from benchmarks.verify.swn import ensemble
+    from benchmarks.papers.counts import network
+    from benchmarks.papers.swn_counts import ensemble
     from methods.superweight.allocation import plan_banks
     from methods.superweight.clusters import depth_bins
     from methods.superweight.ensemble import share_banks, weight_shapes

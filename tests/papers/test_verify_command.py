@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.claims import COLUMNS, read_claims
+from benchmarks.papers.claims import COLUMNS, read_claims
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,8 +66,8 @@ def test_an_unknown_paper_is_one_sentence() -> None:
 def test_claims_about_no_detector_import_no_detectors() -> None:
     script = (
         "import sys\n"
-        "from benchmarks.claims import read_claims\n"
-        "from benchmarks.verify.verdicts import check\n"
+        "from benchmarks.papers.claims import read_claims\n"
+        "from benchmarks.papers.verdicts import check\n"
         "claims = [c for c in read_claims(['adn']) if c.arch == 'resnet50']\n"
         "assert any(check(c).computed for c in claims if c.metric == 'params')\n"
         "assert not {'mmdet', 'mmcv'} & set(sys.modules)\n"

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from identity.throwaway import change, write_package
 from mmengine.config import Config
+from records.throwaway import change, write_package
 
 from benchmarks.budget import Budget
-from benchmarks.building import build_run
-from benchmarks.fingerprint import fingerprint, require_planned_code
+from benchmarks.engine.building import build_run
+from benchmarks.engine.fingerprint import fingerprint, require_planned_code
 from benchmarks.spec import RunSpec
 from methods.base import METHODS
 from tasks.errors import UserError

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.budget import Budget
-from benchmarks.identity import run_id
+from benchmarks.records.identity.run_id import run_id
 from benchmarks.spec import RunSpec
 
 SPEC = RunSpec(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.plugins import import_method_file
+from benchmarks.suites.plugins import import_method_file
 from methods.base import METHODS
 from tasks.errors import UserError
 

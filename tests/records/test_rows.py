@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.records import COLUMNS, FAILED, OK, UNAVAILABLE, Row
-from benchmarks.rows import format_rows, parse_rows
-from benchmarks.store import read_rows, write_rows
+from benchmarks.records.row import COLUMNS, FAILED, OK, UNAVAILABLE, Row
+from benchmarks.records.rows import format_rows, parse_rows
+from benchmarks.records.store import read_rows, write_rows
 from tasks.errors import UserError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer
-from identity.throwaway import change, write_package
+from records.throwaway import change, write_package
 
 from benchmarks.cli import run as command
 from benchmarks.launch.local import ForkServer

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import benchmarks.store
-from benchmarks.records import FAILED, OK, Row
-from benchmarks.store import (
+import benchmarks.records.store
+from benchmarks.records.row import FAILED, OK, Row
+from benchmarks.records.store import (
     FINISHED,
     RUNNING,
     Plan,
@@ -51,7 +51,7 @@ def plan(*runs: PlannedRun, suite: str = "mine") -> Plan:
 
 HOLD = """
 import sys
-from benchmarks.store import Store
+from benchmarks.records.store import Store
 with Store(sys.argv[1]).lock():
     print("held", flush=True)
     sys.stdin.read()
@@ -214,7 +214,8 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(
 def test_a_kill_while_writing_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom benchmarks.store import write_text_atomic\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from benchmarks.records.store import write_text_atomic\n"
         "print('up', flush=True)\n"
         "for i in range(10**9): write_text_atomic(Path(sys.argv[1]), f'{i % 10}' * 300_000)\n"
     )
@@ -291,8 +292,8 @@ def test_records_are_read_again_only_when_a_file_has_changed(
     store = Store(tmp_path)
     folder = finished(store)
     read: list[Path] = []
-    real = benchmarks.store.read_record
-    monkeypatch.setattr("benchmarks.store.read_record", lambda f: read.append(f) or real(f))
+    real = benchmarks.records.store.read_record
+    monkeypatch.setattr("benchmarks.records.store.read_record", lambda f: read.append(f) or real(f))
     assert [store.state("run-1") for _ in range(3)] == [FINISHED] * 3
     assert store.collect(["run-1"])
     assert len(read) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.code_identity import Import, parse_source, read_source
+from benchmarks.records.identity.syntax import Import, parse_source, read_source
 
 SOURCE = '''\
 """A module."""

@@ -14,8 +14,8 @@ import pytest
 from report.made_results import Made, edit_json, make, make_old
 
 from benchmarks.cli import main
-from benchmarks.plan import parse_plan, write_plan
-from benchmarks.verification import seal
+from benchmarks.records.plan import parse_plan, write_plan
+from benchmarks.records.verification import seal
 
 RUN = "digits-resnet20-ours-s1"
 FOLDER_VERBS = ("table", "compare", "report", "publish", "gate", "gate --write")

@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.versions import ABSENT, named_version, package_version, stack_version
+from benchmarks.records.identity.versions import (
+    ABSENT,
+    named_version,
+    package_version,
+    stack_version,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +57,8 @@ def test_the_module_that_would_be_imported_counts_and_not_the_one_that_is(site: 
     install(site, "onedl-mmengine", "9.9", "mmengine")
     assert "9.9" not in mmengine.__version__
     assert stack_version("mmengine") == "onedl-mmengine 9.9"
-    code = "from benchmarks.versions import stack_version; print(stack_version('mmengine'))"
+    module = "benchmarks.records.identity.versions"
+    code = f"from {module} import stack_version; print(stack_version('mmengine'))"
     path = os.pathsep.join([str(site), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, text=True,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import FAILED, Measurement, Row
-from benchmarks.store import (
+from benchmarks.records.row import FAILED, Measurement, Row
+from benchmarks.records.store import (
     Plan,
     PlannedRun,
     Store,

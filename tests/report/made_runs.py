@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.identity import run_id
-from benchmarks.records import Measurement, Row
+from benchmarks.records.identity.run_id import run_id
+from benchmarks.records.row import Measurement, Row
+from benchmarks.records.store import write_finished_run
 from benchmarks.spec import RunSpec
-from benchmarks.store import write_finished_run
 
 SPEC: dict[str, Any] = {
     "suite": "made",

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from explain.made_runs import FINGERPRINT, Made
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report.made_runs import FINGERPRINT, Made
 
-from benchmarks.explain.folder import RunFolder, read_run
-from benchmarks.origin import changes, id_holds, repeats_exactly
-from benchmarks.records import METRICS, Measurement, Row
-from benchmarks.repetition.agreement import (
+from benchmarks.analysis.load import read_folder
+from benchmarks.analysis.repetition.agreement import (
     COUNTED,
     MEASURED,
     SEEDED,
@@ -23,8 +21,10 @@ from benchmarks.repetition.agreement import (
     disagreements,
     kind_of,
 )
-from benchmarks.repetition.verdict import AGREE, DIFFER, verdict, verdict_lines
-from benchmarks.report.load import read_folder
+from benchmarks.analysis.repetition.verdict import AGREE, DIFFER, verdict, verdict_lines
+from benchmarks.records.identity.origin import changes, id_holds, repeats_exactly
+from benchmarks.records.row import METRICS, Measurement, Row
+from benchmarks.report.card.folder import RunFolder, read_run
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 from scipy import stats
 
-from benchmarks.records import Measurement, Row
-from benchmarks.report.best import supported_best
-from benchmarks.report.columns import Column
-from benchmarks.report.summary import summarise
+from benchmarks.analysis.best import supported_best
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.summary import summarise
+from benchmarks.records.row import Measurement, Row
 
 TOP1 = Column("top1", "test")
 TIME = Column("train_time", "training")

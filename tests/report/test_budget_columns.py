@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.records import Measurement, Row
-from benchmarks.report.columns import Column, column_for, default_columns
-from benchmarks.report.summary import summarise
+from benchmarks.analysis.columns import Column, column_for, default_columns
+from benchmarks.analysis.summary import summarise
+from benchmarks.records.row import Measurement, Row
 
 
 def row(metric, value, phase="train", variant="", reason=""):

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 import torch
-from explain.made_runs import Made
+from report.made_runs import Made
 
-import benchmarks.training.session as training_session
+import benchmarks.engine.session as training_session
 from benchmarks.conformance.subject import contained
-from benchmarks.curve import read_curve
-from benchmarks.explain.document import explanation
-from benchmarks.explain.folder import read_run
-from benchmarks.explain.sums import MISSES
-from benchmarks.explain.text import NARROWEST, explain_text
-from benchmarks.planning import plan_runs
-from benchmarks.progress import PROGRESS, read_progress
-from benchmarks.run import execute
-from benchmarks.store import write_failed_run
-from benchmarks.verification import seal
+from benchmarks.engine.run import execute
+from benchmarks.launch.planning import plan_runs
+from benchmarks.records.curve import read_curve
+from benchmarks.records.progress import PROGRESS, read_progress
+from benchmarks.records.store import write_failed_run
+from benchmarks.records.verification import seal
+from benchmarks.report.card.document import explanation
+from benchmarks.report.card.folder import read_run
+from benchmarks.report.card.sums import MISSES
+from benchmarks.report.card.text import NARROWEST, explain_text
 from tasks.errors import UserError
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from explain.made_runs import CURVE, MIB, Made
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report.made_runs import CURVE, MIB, Made
 
-from benchmarks.explain.document import explanation
-from benchmarks.explain.folder import read_run
-from benchmarks.explain.sums import HOLDS, MISSES, UNKNOWN, add_up
-from benchmarks.explain.text import explain_text
+from benchmarks.report.card.document import explanation
+from benchmarks.report.card.folder import read_run
+from benchmarks.report.card.sums import HOLDS, MISSES, UNKNOWN, add_up
+from benchmarks.report.card.text import explain_text
 
 SUMS = ("time", "energy", "memory")
 

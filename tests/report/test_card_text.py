@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.explain.layout import number, table_lines
-from benchmarks.explain.text import curve_lines
+from benchmarks.report.card.layout import number, table_lines
+from benchmarks.report.card.text import curve_lines
 
 finite = st.floats(-1e9, 1e9, allow_nan=False)
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from report.made_results import Made, make
 
+from benchmarks.analysis.columns import Column
+from benchmarks.records.store import read_rows
+from benchmarks.records.verification import seal
 from benchmarks.report.build import Report, summarise_all
-from benchmarks.report.columns import Column
 from benchmarks.report.figures import output, style
 from benchmarks.report.figures.choose import Chosen, choose
 from benchmarks.report.figures.curves import learning_curves, read_curve
 from benchmarks.report.figures.draw import MANY, draw
 from benchmarks.report.figures.panels import Curves, Figure, Memory, Point, TradeOff
-from benchmarks.store import read_rows
-from benchmarks.verification import seal
 from tasks.errors import UserError
 
 

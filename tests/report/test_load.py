@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from report.made_results import Made, make
 
-from benchmarks.report.load import load, read_folder
-from benchmarks.store import read_rows, write_rows
-from benchmarks.verification import seal
+from benchmarks.analysis.load import load, read_folder
+from benchmarks.records.store import read_rows, write_rows
+from benchmarks.records.verification import seal
 from tasks.errors import UserError
 
 

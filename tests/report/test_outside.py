@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from report.made_results import Made, make
 
-from benchmarks.compare.comparing import compare_results
-from benchmarks.records import Measurement, Row
-from benchmarks.report.outside import outside_budget
+from benchmarks.analysis.compare.comparing import compare_results
+from benchmarks.analysis.outside import outside_budget
+from benchmarks.records.row import Measurement, Row
 from benchmarks.report.tables import write_tables
 
 

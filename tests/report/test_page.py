@@ -14,10 +14,10 @@ from urllib.parse import unquote
 import pytest
 from report.made_results import NO_GPU, Made, make
 
+from benchmarks.records.store import read_rows
+from benchmarks.records.verification import seal
 from benchmarks.report.build import write_report
 from benchmarks.report.page import grid
-from benchmarks.store import read_rows
-from benchmarks.verification import seal
 
 EVIL = "<script>alert(1)</script>\"'&</td>$x_1$|"
 VOID = {"meta", "link", "input", "br", "img", "hr"}

@@ -16,16 +16,16 @@ import pytest
 from markdown_it import MarkdownIt
 from report.made_results import Made, edit_json, make
 
-from benchmarks.cells import read, written
-from benchmarks.origin import id_holds
-from benchmarks.plan import vouch_for
-from benchmarks.publish.copying import copy_results
-from benchmarks.publish.private import Redactor
-from benchmarks.publish.readme import inert, write_readme
-from benchmarks.report.load import read_folder
-from benchmarks.rows import format_rows, parse_rows
-from benchmarks.store import Store
-from benchmarks.verification import read_record, seal
+from benchmarks.analysis.load import read_folder
+from benchmarks.records.cells import read, written
+from benchmarks.records.identity.origin import id_holds
+from benchmarks.records.plan import vouch_for
+from benchmarks.records.rows import format_rows, parse_rows
+from benchmarks.records.store import Store
+from benchmarks.records.verification import read_record, seal
+from benchmarks.report.published.copying import copy_results
+from benchmarks.report.published.private import Redactor
+from benchmarks.report.published.readme import inert, write_readme
 
 SECRETS = {
     "address": "https://ada:s3cr3t-word@git.example.org/repo.git",

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from report.made_results import Made, make, make_old
 
-from benchmarks.plan import vouch_for
-from benchmarks.publish.copying import copy_results, folders_named
-from benchmarks.publish.readme import write_readme
-from benchmarks.report.load import read_folder
-from benchmarks.store import Plan
-from benchmarks.verification import seal
+from benchmarks.analysis.load import read_folder
+from benchmarks.records.plan import vouch_for
+from benchmarks.records.store import Plan
+from benchmarks.records.verification import seal
+from benchmarks.report.published.copying import copy_results, folders_named
+from benchmarks.report.published.readme import write_readme
 from tasks.errors import UserError
 
 ROOT = Path(__file__).parents[2]

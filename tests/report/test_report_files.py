@@ -14,8 +14,8 @@ import pytest
 from report.made_results import Made, make
 from scipy import stats
 
+from benchmarks.records.store import PlannedRun, read_rows
 from benchmarks.report.build import FORMATS, write_report
-from benchmarks.store import PlannedRun, read_rows
 from tasks.errors import UserError
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.analysis.repetition.agreement import allowances, other_seeds, split_images
 from benchmarks.cli.rerun import judge, read_original
-from benchmarks.origin import kernel_changes
-from benchmarks.records import Row
-from benchmarks.repetition.agreement import allowances, other_seeds, split_images
-from benchmarks.store import read_rows, write_rows
+from benchmarks.records.identity.origin import kernel_changes
+from benchmarks.records.row import Row
+from benchmarks.records.store import read_rows, write_rows
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 AVX2 = {"type": "cpu", "instruction_set": {"torch": "AVX2", "mkl": "AVX2"}, "blas": "mkl 2024.2"}

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.compare.verdicts import is_exact
-from benchmarks.records import FAILED, UNAVAILABLE, Measurement, Row
-from benchmarks.report.columns import Column, column_for, default_columns
-from benchmarks.report.summary import summarise
+from benchmarks.analysis.columns import Column, column_for, default_columns
+from benchmarks.analysis.compare.verdicts import is_exact
+from benchmarks.analysis.summary import summarise
+from benchmarks.records.row import FAILED, UNAVAILABLE, Measurement, Row
+from benchmarks.records.store import Plan, PlannedRun, Store, write_failed_run, write_finished_run
 from benchmarks.report.tables import write_tables
 from benchmarks.report.text import latex_escape
-from benchmarks.store import Plan, PlannedRun, Store, write_failed_run, write_finished_run
 from tasks.errors import UserError
 
 TRAIN_TIME = Column("train_time", "training")

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmarks.budget import Target
+from benchmarks.engine.spent_rows import phase_rows
+from benchmarks.engine.state import PhaseState
 from benchmarks.meters.contention import Contention
 from benchmarks.meters.session import RunMeters
-from benchmarks.records import is_busy
-from benchmarks.spent_rows import phase_rows
-from benchmarks.target import Target
-from benchmarks.training.state import PhaseState
+from benchmarks.records.row import is_busy
 from methods.base import PhaseResult
 
 BUSY = Contention(seconds=9.0, waited=4.0, cpu=5.0, others=10.0, others_machine=10.0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.budget import Budget
+from benchmarks.launch.planning import plan_runs
 from benchmarks.meters import session
-from benchmarks.planning import plan_runs
 from benchmarks.spec import RunSpec
 from methods import METHODS, Method
 from tasks.errors import UserError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.budget import CURRENCIES, Budget
+from benchmarks.budget import CURRENCIES, Budget, Target
 from benchmarks.suite import (
     MethodEntry,
     RunSpec,
@@ -18,7 +18,6 @@ from benchmarks.suite import (
     read_suite,
     suite_names,
 )
-from benchmarks.target import Target
 from methods.base import METHODS
 from tasks.base import TASKS, Recipe
 from tasks.errors import UserError

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.budget import Target
+from benchmarks.engine.spent_rows import to_target
+from benchmarks.engine.state import PhaseState
 from benchmarks.meters.session import RunMeters
-from benchmarks.spent_rows import to_target
-from benchmarks.target import Target
-from benchmarks.training.state import PhaseState
 from tasks.errors import UserError
 
 UNHURRIED = settings(deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.cli.check_method import read_options, read_value
-from benchmarks.marked_yaml import MarkedYaml, read_text
+from benchmarks.suites.marked_yaml import MarkedYaml, read_text
 from tasks.errors import UserError
 
 

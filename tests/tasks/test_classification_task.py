@@ -8,7 +8,7 @@ import torch
 from learning import train
 from mmengine.optim import build_optim_wrapper
 
-from benchmarks.training.optim import optim_wrapper_config
+from benchmarks.engine.optim import optim_wrapper_config
 from methods.end_to_end import EndToEnd
 from tasks import TASKS
 from tasks.classification.task import ClassificationTask

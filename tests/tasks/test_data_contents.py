@@ -14,7 +14,7 @@ from picture_data import FAMILIES, checked, mask_path, noise, picture_path, savi
 from PIL import Image
 
 from benchmarks.budget import Budget
-from benchmarks.planning import plan_runs
+from benchmarks.launch.planning import plan_runs
 from benchmarks.spec import RunSpec
 from tasks.base import TASKS
 from tasks.classification.splits import ArraySplit

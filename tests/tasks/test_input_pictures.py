@@ -33,7 +33,7 @@ from picture_data import (
 )
 from PIL import Image
 
-from benchmarks.run import warnings_as_notes
+from benchmarks.engine.run import warnings_as_notes
 from tasks.errors import UserError
 from tasks.files.decoding import rgb
 from tasks.files.listing import warn_once

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import LinearLR, MultiStepLR
 
-from benchmarks.training.optim import schedule_in_steps
+from benchmarks.engine.optim import schedule_in_steps
 from tasks.errors import UserError
 from tasks.openmmlab.config import load_config, override, take_weights
 from tasks.openmmlab.recipes import config_recipe

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.overhead [--rounds N] [--output FILE]``: measure and print a page."""
+"""``python -m tools.overhead [--rounds N] [--output FILE]``: measure and print a page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from benchmarks.launch.local import ForkServer
 from benchmarks.launch.preload import PRELOAD
-from benchmarks.manifest import environment, now
+from benchmarks.records.manifest import environment, now
 
 
 def main() -> None:
     """Measure every case and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.overhead", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (default 5)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch threads")
     parser.add_argument("--output", type=Path, help="write the page here too")
@@ -66,7 +66,7 @@ def header(options: argparse.Namespace) -> list[str]:
         f"its own; the two alternate, and the order too ({options.rounds} pairs).",
         "Ratios are depthbench over plain, pair by pair: median (lowest to highest).",
         "",
-        f"Measured {now()} by `python -m benchmarks.overhead --rounds {options.rounds}"
+        f"Measured {now()} by `python -m tools.overhead --rounds {options.rounds}"
         f" --threads {options.threads}` on {facts['system']}, {os.cpu_count()} cores, Python"
         f" {facts['python']}, torch {packages.get('torch')}, mmengine {packages.get('mmengine')},"
         f" commit {facts['git']['commit']}{' (dirty)' if facts['git']['dirty'] else ''}.",
@@ -82,7 +82,7 @@ def compare_loops(server: ForkServer, case: dict[str, Any], rounds: int) -> list
     found: dict[str, list[dict[str, float]]] = {name: [] for name in loops}
     for number in range(rounds):
         for name in sorted(loops, reverse=bool(number % 2)):
-            path = f"benchmarks.overhead.loops:{loops[name]}"
+            path = f"tools.overhead.loops:{loops[name]}"
             found[name].append(server.call(path, case, log=Path(os.devnull)))
     speed = ratios(found["harness"], found["plain"], "steps_per_second")
     peak = ratios(found["harness"], found["plain"], "peak")
@@ -95,7 +95,7 @@ def compare_loops(server: ForkServer, case: dict[str, Any], rounds: int) -> list
 
 def compare_data(server: ForkServer, options: argparse.Namespace) -> list[str]:
     """The data path alone against a DataLoader."""
-    path = "benchmarks.overhead.data_path:data_paths"
+    path = "tools.overhead.data_path:data_paths"
     pairs = [server.call(path, {"threads": options.threads}) for _ in range(options.rounds)]
     memory = statistics.median(pair["memory"] for pair in pairs)
     loader = statistics.median(pair["loader"] for pair in pairs)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks.engine.session import TrainingSession
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
-from benchmarks.training.session import TrainingSession
 from methods.base import Method
 from tasks.base import Recipe
 from tasks.classification.task import ClassificationTask

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.report.load import Run
-from benchmarks.report.summary import Line
+from benchmarks.analysis.load import Run
+from benchmarks.analysis.summary import Line
 from tasks.errors import UserError, unknown_name
 
 USUAL_BASELINE = "end_to_end"

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare.baseline import Baseline, find_baseline
-from benchmarks.compare.conditions import Placed
-from benchmarks.compare.pairs import Comparison, compare
-from benchmarks.compare.reading import columns_of, read, unmeasured
-from benchmarks.compare.sizes import parse_sizes
-from benchmarks.compare.tasks import Overview, Setting, over_tasks
-from benchmarks.compare.verdicts import is_exact
-from benchmarks.garbage import no_collection
-from benchmarks.records import BUSY
-from benchmarks.report.columns import Column
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.compare.baseline import Baseline, find_baseline
+from benchmarks.analysis.compare.conditions import Placed
+from benchmarks.analysis.compare.pairs import Comparison, compare
+from benchmarks.analysis.compare.reading import columns_of, read, unmeasured
+from benchmarks.analysis.compare.sizes import parse_sizes
+from benchmarks.analysis.compare.tasks import Overview, Setting, over_tasks
+from benchmarks.analysis.compare.verdicts import is_exact
+from benchmarks.analysis.garbage import no_collection
+from benchmarks.analysis.outside import outside_budget
+from benchmarks.analysis.summary import Line, failures, summarise
+from benchmarks.records.row import BUSY
 from benchmarks.report.layout import failure, title_of
-from benchmarks.report.outside import outside_budget
-from benchmarks.report.summary import Line, failures, summarise
 from tasks.errors import UserError
 
 

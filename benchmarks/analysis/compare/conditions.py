@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from benchmarks.analysis.load import Run
 from benchmarks.budget import Budget
-from benchmarks.manifest import PRECISION, kernels_of
-from benchmarks.records import FAILED
-from benchmarks.report.load import Run
+from benchmarks.records.manifest import PRECISION, kernels_of
+from benchmarks.records.row import FAILED
 from tasks.errors import UserError, unknown_name
 
 UNKNOWN = "unknown"

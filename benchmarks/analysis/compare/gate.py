@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from benchmarks.compare.reading import USUAL
-from benchmarks.compare.reference import KEPT, Entry, Key, Method, Reference
-from benchmarks.compare.sizes import Size
-from benchmarks.compare.verdicts import NOT_JUDGED, is_exact
-from benchmarks.records import metric_info
-from benchmarks.report.columns import TRAINING, Column
-from benchmarks.statistics.multiple import false_discovery_adjusted
-from benchmarks.statistics.noise import Worsening, worse_beyond_noise
+from benchmarks.analysis.columns import TRAINING, Column
+from benchmarks.analysis.compare.reading import USUAL
+from benchmarks.analysis.compare.reference import KEPT, Entry, Key, Method, Reference
+from benchmarks.analysis.compare.sizes import Size
+from benchmarks.analysis.compare.verdicts import NOT_JUDGED, is_exact
+from benchmarks.analysis.statistics.multiple import false_discovery_adjusted
+from benchmarks.analysis.statistics.noise import Worsening, worse_beyond_noise
+from benchmarks.records.row import metric_info
 from tasks.errors import UserError, unknown_name
 
 WORSE, NO_WORSE = "worse", "no worse"
@@ -109,9 +109,9 @@ def judge(
 ) -> list[Check]:
     """Hold results against the reference of their suites.
 
-    Each quantity is tested by :func:`benchmarks.statistics.noise.worse_beyond_noise`; p values are
-    adjusted for their number. Counts (parameters, MACs, ...) without a deviation over seeds know no
-    noise: any worsening is real.
+    Each quantity is tested by :func:`.worse_beyond_noise`; p values are adjusted for
+    their number. Counts (parameters, MACs, ...) without a std over seeds have no noise: any
+    worsening is real.
 
     Args:
         before: the reference; what it holds of other suites is left aside.

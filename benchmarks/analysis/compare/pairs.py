@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.compare.baseline import Baseline
-from benchmarks.compare.sizes import Size
-from benchmarks.compare.verdicts import NO_PAIR, NOT_JUDGED, Verdict, judge_pairs
-from benchmarks.records import BUSY
-from benchmarks.report.columns import Column
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.compare.baseline import Baseline
+from benchmarks.analysis.compare.sizes import Size
+from benchmarks.analysis.compare.verdicts import NO_PAIR, NOT_JUDGED, Verdict, judge_pairs
+from benchmarks.analysis.statistics.paired import PairedDifference, PairedRatio, paired_differences
+from benchmarks.analysis.statistics.samples import Interval, describe
+from benchmarks.analysis.summary import RUN_FAILED, Cell, Line, Network
+from benchmarks.records.row import BUSY
 from benchmarks.report.layout import seeds_named
-from benchmarks.report.summary import RUN_FAILED, Cell, Line, Network
-from benchmarks.statistics.paired import PairedDifference, PairedRatio, paired_differences
-from benchmarks.statistics.samples import Interval, describe
 
 
 @dataclass(frozen=True)

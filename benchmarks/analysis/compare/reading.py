@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.compare.conditions import Placed, conditions_of, require_alike
-from benchmarks.records import Row
-from benchmarks.report import outside
-from benchmarks.report.columns import QUALITIES, TO_TARGET, Column, column_for, default_columns
-from benchmarks.report.load import Run, read_folder
-from benchmarks.report.summary import Line
+from benchmarks.analysis import outside
+from benchmarks.analysis.columns import QUALITIES, TO_TARGET, Column, column_for, default_columns
+from benchmarks.analysis.compare.conditions import Placed, conditions_of, require_alike
+from benchmarks.analysis.load import Run, read_folder
+from benchmarks.analysis.summary import Line
+from benchmarks.records.row import Row
 from tasks.errors import UserError
 
 USUAL = frozenset(

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import cells
-from benchmarks.compare.conditions import Conditions, conditions_of
-from benchmarks.files import write_text_atomic
-from benchmarks.records import BUSY, FAILED, Row, busy_note, declare_metric
-from benchmarks.report.columns import Column, all_columns
-from benchmarks.report.load import Run, read_folder
-from benchmarks.report.summary import NOT_MEASURED, RUN_FAILED, Cell, Line, summarise
+from benchmarks.analysis.columns import Column, all_columns
+from benchmarks.analysis.compare.conditions import Conditions, conditions_of
+from benchmarks.analysis.load import Run, read_folder
+from benchmarks.analysis.summary import NOT_MEASURED, RUN_FAILED, Cell, Line, summarise
+from benchmarks.records import cells
+from benchmarks.records.files import write_text_atomic
+from benchmarks.records.row import BUSY, FAILED, Row, busy_note, declare_metric
 from tasks.errors import UserError
 
 

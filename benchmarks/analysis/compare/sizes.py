@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.records import metric_info
-from benchmarks.report.columns import Column
+from benchmarks.analysis.columns import Column
+from benchmarks.records.row import metric_info
 from tasks.errors import UserError, unknown_name
 
 

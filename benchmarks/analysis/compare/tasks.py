@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report.columns import QUALITIES, Column
-from benchmarks.report.summary import Line
+from benchmarks.analysis.columns import QUALITIES, Column
+from benchmarks.analysis.summary import Line
 
 Setting = tuple[str, str, str]
 """Task, data set, architecture."""
@@ -85,8 +85,8 @@ def _overview(lines: Sequence[Line], columns: Sequence[Column]) -> Overview | No
     if len(settings) < 2 or len(networks) < 2 or len(better) > 1:
         return None
     # Not at the top: SciPy's distributions take a second to import.
-    from benchmarks.statistics.profiles import algoperf_score
-    from benchmarks.statistics.ranks import rank_table
+    from benchmarks.analysis.statistics.profiles import algoperf_score
+    from benchmarks.analysis.statistics.ranks import rank_table
 
     table = [[values[setting][network] for network in networks] for setting in settings]
     ranked = rank_table(table, better.pop())

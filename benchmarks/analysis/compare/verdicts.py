@@ -9,12 +9,12 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.compare.sizes import Size
-from benchmarks.report import best
-from benchmarks.report.columns import Column
-from benchmarks.statistics.equivalence import Equivalence, tost_paired
-from benchmarks.statistics.paired import PairedDifference
-from benchmarks.statistics.power import seeds_needed
+from benchmarks.analysis import best
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.compare.sizes import Size
+from benchmarks.analysis.statistics.equivalence import Equivalence, tost_paired
+from benchmarks.analysis.statistics.paired import PairedDifference
+from benchmarks.analysis.statistics.power import seeds_needed
 from tasks.errors import UserError
 
 ALPHA = 0.05

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.curve import Point
-from benchmarks.identity import deciding
-from benchmarks.records import OK, Row
-from benchmarks.verification import FINISHED, read_record
+from benchmarks.records.curve import Point
+from benchmarks.records.identity.run_id import deciding
+from benchmarks.records.row import OK, Row
+from benchmarks.records.verification import FINISHED, read_record
 from tasks.errors import UserError
 
 Key = tuple[str, str, str]

@@ -6,9 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.explain.layout import number
-from benchmarks.origin import KERNELS, Change
-from benchmarks.repetition.agreement import (
+from benchmarks.analysis.repetition.agreement import (
     COUNTED,
     MEASURED,
     SEEDED,
@@ -16,6 +14,8 @@ from benchmarks.repetition.agreement import (
     Compared,
     disagreements,
 )
+from benchmarks.records.identity.origin import KERNELS, Change
+from benchmarks.report.card.layout import number
 
 AGREE, DIFFER = "agree", "differ"
 _SHOWN = 8
@@ -33,7 +33,7 @@ def verdict(
     """What came of a repetition.
 
     Args:
-        compared: of :func:`benchmarks.repetition.agreement.compare_runs`.
+        compared: of :func:`benchmarks.analysis.repetition.agreement.compare_runs`.
         changed: what the repetition was made of that the run was not.
         doubts: what is wrong with the run's own files, a sentence each; any makes it differ.
         exactly: whether bit by bit equality was asked for.

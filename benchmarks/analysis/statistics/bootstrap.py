@@ -21,8 +21,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmarks.statistics.arrays import Array, as_sample, moments, require_between
-from benchmarks.statistics.samples import Interval
+from benchmarks.analysis.statistics.arrays import Array, as_sample, moments, require_between
+from benchmarks.analysis.statistics.samples import Interval
 from tasks.errors import UserError
 
 EXACT_UP_TO = 7

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from benchmarks.statistics.arrays import (
+from benchmarks.analysis.statistics.arrays import (
     Array,
     as_sample,
     moments,
@@ -16,8 +16,8 @@ from benchmarks.statistics.arrays import (
     rounding,
     t_quantile,
 )
-from benchmarks.statistics.power import seeds_needed
-from benchmarks.statistics.samples import Interval
+from benchmarks.analysis.statistics.power import seeds_needed
+from benchmarks.analysis.statistics.samples import Interval
 from tasks.errors import UserError
 
 REPRODUCED, CONTRADICTED, UNDERPOWERED = "reproduced", "contradicted", "underpowered"

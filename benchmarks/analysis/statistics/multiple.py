@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmarks.statistics.arrays import Array
+from benchmarks.analysis.statistics.arrays import Array
 from tasks.errors import UserError
 
 

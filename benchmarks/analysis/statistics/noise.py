@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from benchmarks.statistics.arrays import (
+from benchmarks.analysis.statistics.arrays import (
     Array,
     as_sample,
     cost_sign,
@@ -76,7 +76,7 @@ def worse_beyond_noise(
     Args:
         before: shape (n,), n >= 1, one a run.
         after: shape (m,), m >= 1.
-        better: ``"higher"`` or ``"lower"``, as :data:`benchmarks.records.METRICS` has it.
+        better: ``"higher"`` or ``"lower"``, as :data:`benchmarks.records.row.METRICS` has it.
         alpha: chance of calling worse what is not.
         min_effect: at least 0, in the metric's unit.
         noise: standard deviation of single runs, at least 0; used where a side has a single value.

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from benchmarks.statistics.arrays import (
+from benchmarks.analysis.statistics.arrays import (
     Array,
     moments,
     require_between,
     require_finite,
     t_quantile,
 )
-from benchmarks.statistics.bootstrap import percentile_bounds
-from benchmarks.statistics.samples import Interval
-from benchmarks.statistics.sign_flip import sign_flip_ps
+from benchmarks.analysis.statistics.bootstrap import percentile_bounds
+from benchmarks.analysis.statistics.samples import Interval
+from benchmarks.analysis.statistics.sign_flip import sign_flip_ps
 from tasks.errors import UserError
 
 

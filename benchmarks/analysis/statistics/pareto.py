@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks.statistics.arrays import cost_sign
+from benchmarks.analysis.statistics.arrays import cost_sign
 from tasks.errors import UserError
 
 

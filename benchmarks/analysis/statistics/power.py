@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from benchmarks.statistics.arrays import Array, require_between
+from benchmarks.analysis.statistics.arrays import Array, require_between
 from tasks.errors import UserError
 
 MOST_SEEDS = 1000
@@ -21,7 +21,7 @@ def verdict_power(
     """The chance that n seeds reach the verdict that is true, for normal values.
 
     Equivalence where the true difference is inside the tolerance, contradiction where it is not,
-    as :func:`benchmarks.statistics.equivalence.judge` tests them. A t statistic off its null
+    as :func:`.equivalence.judge` tests them. A t statistic off its null
     hypothesis is noncentral t: normal, given the sample's deviation, and averaged over that. For
     contradiction the average is the tail of one noncentral t. Equivalence takes two, which share
     the deviation, so that they are averaged together (Owen 1965, as Phillips 1990 applies it); the

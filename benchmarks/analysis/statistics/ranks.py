@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from benchmarks.statistics.arrays import Array, cost_sign, require_between
+from benchmarks.analysis.statistics.arrays import Array, cost_sign, require_between
 from tasks.errors import UserError
 
 
@@ -42,7 +42,7 @@ def rank_table(values: ArrayLike, better: str, alpha: float = 0.05) -> RankTable
     Args:
         values: shape (tasks, methods). NaN where a method has none: it ranks last there, tied with
             the others that have none.
-        better: ``"higher"`` or ``"lower"``, as :data:`benchmarks.records.METRICS` has it.
+        better: ``"higher"`` or ``"lower"``, as :data:`benchmarks.records.row.METRICS` has it.
         alpha: the level of the critical difference.
 
     Raises:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmarks.statistics.arrays import Array, as_sample
+from benchmarks.analysis.statistics.arrays import Array, as_sample
 
 EXACT_UP_TO = 14
 """2**13 patterns; those with the first sign turned have the same absolute sum."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.code_identity import ClassSource, Import, read_source
-from benchmarks.package_files import (
+from benchmarks.records.identity.packages import (
     Package,
     absolute,
     places,
     project_folder,
     whole_packages,
 )
-from benchmarks.plugins import METHOD_FILE, beside
-from benchmarks.versions import ABSENT, STACK, find_module, package_version, stack_version
+from benchmarks.records.identity.syntax import ClassSource, Import, read_source
+from benchmarks.records.identity.versions import (
+    ABSENT,
+    STACK,
+    find_module,
+    package_version,
+    stack_version,
+)
+from benchmarks.suites.plugins import METHOD_FILE, beside
 from tasks.errors import UserError, unknown_name
 from tasks.registry import Registry
 
@@ -54,22 +59,16 @@ class Walk:
     Args:
         registry: where names of classes are looked up.
         method_file: a file beside which modules are looked for, last.
-        only: the one part of the project that is followed; empty for everything.
-        without: modules of that part that are left out, without its name.
     """
 
     def __init__(
         self,
         registry: Registry[Any],
         method_file: str | Path | None = None,
-        only: str = "",
-        without: Collection[str] = (),
     ) -> None:
         self.sources = Sources()
         self._registry = registry
         self._file = Path(method_file).resolve() if method_file else None
-        self._only = only
-        self._without = [f"{only}.{name}" for name in without]
         self._followed: set[Path] = set()
         self._whole: set[str] = set()
         self._classes: set[tuple[str, str]] = set()
@@ -111,7 +110,7 @@ class Walk:
             Whether its package is there.
         """
         top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or (self._only and top != self._only):
+        if top in sys.stdlib_module_names:
             return True
         if top in STACK:
             if top not in self.sources.packages:
@@ -220,8 +219,6 @@ class Walk:
             if top != "benchmarks" and (root / rest[0]).is_dir():
                 self._add_whole(Package(f"{top}.{rest[0]}", root / rest[0]))
         for label, file, dotted in Package(top, root).run_by(name):
-            if any(dotted == each or dotted.startswith(f"{each}.") for each in self._without):
-                return
             self._follow(label, file, dotted, package=file.name == "__init__.py")
 
     def _outside(self, name: str, own: bool) -> bool:

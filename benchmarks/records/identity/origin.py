@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.identity import spec_digest
-from benchmarks.manifest import kernels_of
+from benchmarks.records.identity.run_id import spec_digest
+from benchmarks.records.manifest import kernels_of
 from benchmarks.spec import RunSpec
 from tasks.errors import UserError
 

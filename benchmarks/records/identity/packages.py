@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from benchmarks.code_identity import Import
-from benchmarks.versions import code_files, find_module, module_folders
+from benchmarks.records.identity.syntax import Import
+from benchmarks.records.identity.versions import code_files, find_module, module_folders
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Which code decides the numbers of a run, found without importing any of it.
 
+- The harness: the rooms and files of :data:`DECIDING`. All else in it only plans, reads or shows.
 - A built-in method or task: its own file or folder, and what that imports from the project, file
   by file, so that a change in detection leaves classification as it is.
 - One of an installed package: all of its top-level package.
 - A method file: the file, and the modules beside it that it imports.
 - A package that any of these imports: its files if it belongs to no installed distribution (or to
   an editable one), else version and contents of the distribution. Modules of
-  :data:`benchmarks.versions.STACK` count by their version.
+  :data:`benchmarks.records.identity.versions.STACK` count by their version.
 - Base classes, modules named in ``sources``, and methods that a method is composed of.
 """
 
@@ -17,46 +18,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.code_identity import SourceFile, read_source
-from benchmarks.import_walk import Sources, Walk
+from benchmarks.records.identity.imports import Sources, Walk
+from benchmarks.records.identity.packages import project_folder
+from benchmarks.records.identity.syntax import SourceFile, read_source
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError
 from tasks.registry import match
 
-HARNESS = ("benchmarks.run", "benchmarks.planning")
-"""Where the code starts that trains and measures, and counts the steps."""
-NOT_DECIDING = {
-    "cells": "writes text in CSV files",
-    "cli": "what the terminal shows",
-    "code_identity": "names runs",
-    "compare": "reads numbers that are there",
-    "crash": "tells where code failed",
-    "explain": "reads numbers that are there",
-    "files": "writes files of results",
-    "fingerprint": "names runs",
-    "identity": "names runs",
-    "import_walk": "names runs",
-    "index": "collects rows that are there",
-    "launch": "starts processes, and hands them what was planned",
-    "locking": "keeps two processes from one folder",
-    "manifest": "is recorded beside the numbers",
-    "origin": "compares what runs were made of",
-    "package_files": "names runs",
-    "plan": "lists the runs of a folder",
-    "plugins": "imports a method file, which counts itself",
-    "progress": "tells how far a run is",
-    "report": "reads numbers that are there",
-    "rows": "writes rows as text",
-    "shapes": "checks files that are there",
-    "sources": "names runs",
-    "stopping": "ends a process before its run is done",
-    "store": "writes files of results",
-    "trial": "estimates and refuses before a run",
-    "verification": "seals what was measured",
-    "versions": "names runs",
-}
-"""Modules of ``benchmarks`` that cannot change a number, and what they do instead."""
+DECIDING = ("engine", "meters", "budget.py", "suites/recipe.py")
+"""The rooms and files of ``benchmarks`` that train, measure and count: they decide every number."""
 
 
 def method_sources(
@@ -130,11 +101,13 @@ def file_sources(path: str | Path) -> Sources:
 
 
 def harness_sources() -> Sources:
-    """The code that trains and measures: what a run imports, without :data:`NOT_DECIDING`."""
-    walk = Walk(METHODS, only="benchmarks", without=NOT_DECIDING)
-    for module in HARNESS:
-        walk.module(module)
-    return walk.sources
+    """The code that trains and measures: all of :data:`DECIDING`."""
+    root = project_folder("benchmarks")
+    files: dict[str, Path] = {}
+    for place in DECIDING:
+        found = [root / place] if place.endswith(".py") else sorted((root / place).rglob("*.py"))
+        files |= {f"benchmarks/{file.relative_to(root).as_posix()}": file for file in found}
+    return Sources(files)
 
 
 def digest(files: Mapping[str, Path]) -> str:

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from benchmarks.sources import digest, file_sources, harness_sources, method_sources, task_sources
+from benchmarks.records.identity.sources import (
+    digest,
+    file_sources,
+    harness_sources,
+    method_sources,
+    task_sources,
+)
 from tasks.errors import UserError
 
 CHANGED = "the code that decides their numbers has changed since"

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget
-from benchmarks.explain.folder import RunFolder
-from benchmarks.explain.sums import MISSES, Sum, energy_sums, memory_sums, time_sums
-from benchmarks.manifest import kernels_of
-from benchmarks.origin import id_holds, repeats_exactly
-from benchmarks.records import FAILED, OK, UNAVAILABLE
+from benchmarks.records.identity.origin import id_holds, repeats_exactly
+from benchmarks.records.manifest import kernels_of
+from benchmarks.records.row import FAILED, OK, UNAVAILABLE
+from benchmarks.records.verification import UNVERIFIED
+from benchmarks.report.card.folder import RunFolder
+from benchmarks.report.card.sums import MISSES, Sum, energy_sums, memory_sums, time_sums
 from benchmarks.spec import RunSpec
 from benchmarks.suite import load_suite, suite_files
-from benchmarks.verification import UNVERIFIED
 from tasks.errors import UserError
 
 QUALITY_PHASES = ("val", "test", "val_best", "test_best")
@@ -29,7 +29,7 @@ def explanation(run: RunFolder) -> dict[str, Any]:
 
     Keys: ``run``, ``run_id``, ``state``, ``what`` (task, method, budget, machine, versions),
     ``standing`` (None for a finished run), ``quality``, ``networks``, ``curve``, ``time``,
-    ``energy`` and ``memory`` (lists of sums, see :func:`benchmarks.explain.sums.add_up`),
+    ``energy`` and ``memory`` (lists of sums, see :func:`benchmarks.report.card.sums.add_up`),
     ``segments``, ``warnings``, ``unavailable``, ``repeat``.
     """
     kinds = {"time": time_sums, "energy": energy_sums, "memory": memory_sums}

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.curve import Point, read_curve
-from benchmarks.progress import PROGRESS, read_progress
-from benchmarks.records import Row, declare_metric
-from benchmarks.report.columns import QUALITIES
-from benchmarks.run_folder import find_run, require_named
-from benchmarks.verification import CURVE, FINISHED, read_manifest, read_record
+from benchmarks.analysis.columns import QUALITIES
+from benchmarks.records.curve import Point, read_curve
+from benchmarks.records.progress import PROGRESS, read_progress
+from benchmarks.records.row import Row, declare_metric
+from benchmarks.records.run_folder import find_run, require_named
+from benchmarks.records.verification import CURVE, FINISHED, read_manifest, read_record
 from tasks.errors import UserError
 
 LOG_LINES = 6
@@ -34,7 +34,7 @@ class RunFolder:
         curve: the validations; of an unfinished run those up to its checkpoint.
         curve_missing: why there is no curve; empty where there is one.
         checkpoint: path, size and time of the last checkpoint, ``problem``, and where that is
-            empty what :mod:`benchmarks.progress` says; None where there is no checkpoint.
+            empty what :mod:`benchmarks.records.progress` says; None where there is no checkpoint.
         log: the last lines of the log.
         verified: whether the records were compared with their digest; True where the run has not
             ended, and so has no digest.
@@ -106,7 +106,7 @@ def read_run(run: str | Path) -> RunFolder:
     """Read the folder of a run.
 
     Args:
-        run: see :func:`benchmarks.run_folder.find_run`.
+        run: see :func:`benchmarks.records.run_folder.find_run`.
 
     Raises:
         UserError: no run is meant, or a file of it is cut short, damaged or changed.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.explain.folder import RunFolder
-from benchmarks.records import OK, Row
+from benchmarks.records.row import OK, Row
+from benchmarks.report.card.folder import RunFolder
 
 HOLDS, MISSES, UNKNOWN = "ok", "misses", "unknown"
 EQUAL, WITHIN = "equal", "within"

@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.explain.document import QUALITY_PHASES
-from benchmarks.explain.layout import LOG_FROM, bars, folded, number, table_lines, wrapped
-from benchmarks.explain.sums import HOLDS, MISSES, UNKNOWN, WITHIN
 from benchmarks.launch.timing import duration
-from benchmarks.records import FAILED, metric_info
+from benchmarks.records.row import FAILED, metric_info
+from benchmarks.report.card.document import QUALITY_PHASES
+from benchmarks.report.card.layout import LOG_FROM, bars, folded, number, table_lines, wrapped
+from benchmarks.report.card.sums import HOLDS, MISSES, UNKNOWN, WITHIN
 
 NARROWEST = 40
 _MANY = 6
@@ -32,7 +32,7 @@ def explain_text(document: Document, width: int, plain: bool = False) -> str:
     """The whole report.
 
     Args:
-        document: of :func:`benchmarks.explain.document.explanation`.
+        document: of :func:`benchmarks.report.card.document.explanation`.
         width: characters a line.
         plain: use ASCII signs alone.
     """

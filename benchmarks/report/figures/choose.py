@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from benchmarks.records import METRICS
-from benchmarks.report.columns import QUALITIES, TRAINING, Column
+from benchmarks.analysis.columns import QUALITIES, TRAINING, Column
+from benchmarks.analysis.load import Results, Run
+from benchmarks.analysis.summary import Line
+from benchmarks.records.row import METRICS
 from benchmarks.report.figures.curves import AXES, curves_of, learning_curves, quality_of
 from benchmarks.report.figures.panels import (
     MEMORY_PARTS,
@@ -19,8 +21,6 @@ from benchmarks.report.figures.panels import (
     trade_off,
 )
 from benchmarks.report.layout import title_of
-from benchmarks.report.load import Results, Run
-from benchmarks.report.summary import Line
 
 _COSTS: dict[str, tuple[Column, ...]] = {
     "parameters": (Column("params_inference", "inference"),),

@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.records import METRICS
-from benchmarks.report.columns import QUALITIES, Column
+from benchmarks.analysis.columns import QUALITIES, Column
+from benchmarks.analysis.load import Run
+from benchmarks.analysis.statistics.samples import describe
+from benchmarks.records.row import METRICS
 from benchmarks.report.figures.panels import Curve, Curves
 from benchmarks.report.layout import axis_label
-from benchmarks.report.load import Run
-from benchmarks.statistics.samples import describe
 from tasks.errors import UserError
 
 AXES = {"epoch": "epochs", "seconds": "training time (s)", "joules": "energy (J)"}

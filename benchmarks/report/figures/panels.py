@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from benchmarks.report.columns import Column
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.statistics.pareto import pareto_front
+from benchmarks.analysis.summary import Line
 from benchmarks.report.layout import axis_label, title_of
-from benchmarks.report.summary import Line
-from benchmarks.statistics.pareto import pareto_front
 
 MEMORY_PARTS = ("mem_parameters", "mem_gradients", "mem_optimizer", "mem_activations", "mem_rest")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.report.load import Run
+from benchmarks.analysis.load import Run
 
 if TYPE_CHECKING:
     from benchmarks.report.build import Summary

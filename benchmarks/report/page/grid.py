@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from benchmarks.report.columns import Column
+from benchmarks.analysis.columns import Column
+from benchmarks.analysis.load import Results, Run
+from benchmarks.analysis.summary import Cell, Line
 from benchmarks.report.layout import disturbed, heading, show_cell, title_of, unit_of
-from benchmarks.report.load import Results, Run
-from benchmarks.report.summary import Cell, Line
 
 if TYPE_CHECKING:
     from benchmarks.report.build import Summary

@@ -8,11 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.report.best import BOLD
+from benchmarks.analysis.best import BOLD
+from benchmarks.analysis.summary import failures
 from benchmarks.report.layout import failure
 from benchmarks.report.page.environment import environment
 from benchmarks.report.page.grid import Grid
-from benchmarks.report.summary import failures
 
 if TYPE_CHECKING:
     from benchmarks.report.build import Summary

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import disk_errors, write_json_atomic, write_text_atomic
-from benchmarks.plan import (
+from benchmarks.analysis.load import Results, read_folder
+from benchmarks.records.files import disk_errors, write_json_atomic, write_text_atomic
+from benchmarks.records.plan import (
     PLAN,
     REPRODUCTION,
     Plan,
@@ -19,9 +20,7 @@ from benchmarks.plan import (
     vouch_for,
     write_plan,
 )
-from benchmarks.publish.private import Redactor
-from benchmarks.report.load import Results, read_folder
-from benchmarks.verification import (
+from benchmarks.records.verification import (
     DIGEST,
     MANIFEST,
     RECORDS,
@@ -30,6 +29,7 @@ from benchmarks.verification import (
     read_manifest,
     seal,
 )
+from benchmarks.report.published.private import Redactor
 from tasks.errors import UserError
 
 OF_SUITE = (PLAN, ROWS, *REPRODUCTION)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from benchmarks.files import write_text_atomic
-from benchmarks.plan import check_reproduction
-from benchmarks.publish import facts
-from benchmarks.publish.copying import is_published
-from benchmarks.report.load import Results, Run, read_folder
+from benchmarks.analysis.load import Results, Run, read_folder
+from benchmarks.records.files import write_text_atomic
+from benchmarks.records.plan import check_reproduction
+from benchmarks.report.published import facts
+from benchmarks.report.published.copying import is_published
 from benchmarks.report.tables import write_tables
 from benchmarks.report.text import markdown_cell, markdown_escape, markdown_line
 

@@ -1,6 +1,6 @@
 """The option tables of the method cards, made of the methods' fields and their docstrings.
 
-``python docs/tools/options.py`` writes them into ``docs/methods/*.md``, between the two comments
+``python tools/options.py`` writes them into ``docs/methods/*.md``, between the two comments
 that each card has for it. Source is read, not imported: no torch is needed.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 CARDS = ROOT / "docs" / "methods"
 BEGIN, END = "<!-- options -->", "<!-- /options -->"
 _NONE = "This method has no options."
@@ -57,9 +57,11 @@ def with_table(card: str, of: list[Option]) -> str:
 def _methods() -> Iterator[tuple[str, list[Option]]]:
     for file in sorted((ROOT / "methods").rglob("*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
-                if ast.unparse(decorator).startswith("METHODS.register("):
-                    for name in decorator.args:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            for call in node.decorator_list:
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "METHODS.register":
+                    for name in call.args:
                         yield ast.literal_eval(name), list(_fields(node))
 
 

@@ -1,0 +1,1 @@
+"""Load and summarise rows, compare them, and test the differences."""

@@ -1,0 +1,1 @@
+"""Rows, run folders, stores, manifests, and what runs are called."""

@@ -1,0 +1,1 @@
+"""What a run is called, and the code that decides its numbers."""

@@ -1,0 +1,1 @@
+"""Suite files, and how they are read."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import geometric_mean
 from typing import NamedTuple
 
 from benchmarks.analysis.columns import OUTSIDE_TRAINING, TRAINING, Column
-from benchmarks.analysis.statistics.samples import describe, geometric_mean
+from benchmarks.analysis.statistics.samples import describe
 from benchmarks.records.row import FAILED, REMARK, Row, busy_note, is_busy
 from tasks.errors import UserError
 

@@ -12,7 +12,6 @@ from benchmarks.analysis.compare.reading import USUAL
 from benchmarks.analysis.compare.reference import KEPT, Entry, Key, Method, Reference
 from benchmarks.analysis.compare.sizes import Size
 from benchmarks.analysis.compare.verdicts import NOT_JUDGED, is_exact
-from benchmarks.analysis.statistics.multiple import false_discovery_adjusted
 from benchmarks.analysis.statistics.noise import Worsening, worse_beyond_noise
 from benchmarks.records.row import metric_info
 from tasks.errors import UserError, unknown_name
@@ -222,7 +221,7 @@ def _check(
         yield Check(key, NOT_JUDGED, before, after, reason=reason)
         return
     tested = worse_beyond_noise(
-        old, new, key.column.info.better, alpha, least, noise=0.0 if single and not least else None
+        old, new, key.column.info.better, alpha, least, exact=single and not least
     )
     yield Check(key, WORSE if tested.worse else NO_WORSE, before, after, tested)
 
@@ -250,11 +249,21 @@ def _differing(before: Entry, after: Entry, kinds: Iterable[str]) -> str:
 
 
 def _adjusted(checks: Sequence[Check], alpha: float) -> list[Check]:
-    """The checks with their p values adjusted; worse is what still is at most alpha."""
+    """The checks with their p values adjusted; worse is what still is at most alpha.
+
+    Where all hypotheses are true, the chance to reject any is at most alpha; of several rejections
+    on average a share of at most alpha is wrong (Benjamini and Hochberg 1995). This holds for
+    independent tests and for those that rise and fall together.
+    """
     tested = [i for i, c in enumerate(checks) if c.tested and c.tested.p_value is not None]
-    p_values = [c.tested.p_value for c in (checks[i] for i in tested) if c.tested]
     found = list(checks)
-    for i, p_adjusted in zip(tested, false_discovery_adjusted(p_values).tolist(), strict=True):
+    if not tested:
+        return found
+    from scipy import stats
+
+    p_values = [c.tested.p_value for c in (checks[i] for i in tested) if c.tested]
+    adjusted = stats.false_discovery_control(p_values).tolist()
+    for i, p_adjusted in zip(tested, adjusted, strict=True):
         worse = checks[i].word == WORSE and p_adjusted <= alpha
         found[i] = replace(checks[i], word=WORSE if worse else NO_WORSE, p_adjusted=p_adjusted)
     return found

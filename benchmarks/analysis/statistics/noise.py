@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from benchmarks.analysis.statistics.arrays import (
     Array,
@@ -21,7 +19,6 @@ from tasks.errors import UserError
 
 WELCH = "Welch's t test"
 POOLED = "t test with the deviation of one side"
-STATED = "z test with the stated noise"
 TOLERANCE = "tolerance"
 EXACT = "exact"
 
@@ -43,11 +40,6 @@ class Worsening:
     p_value: float | None
     test: str
 
-    @property
-    def confidence(self) -> float | None:
-        """1 - p."""
-        return None if self.p_value is None else 1 - self.p_value
-
 
 def worse_beyond_noise(
     before: ArrayLike,
@@ -55,7 +47,7 @@ def worse_beyond_noise(
     better: str,
     alpha: float = 0.05,
     min_effect: float = 0.0,
-    noise: float | None = None,
+    exact: bool = False,
 ) -> Worsening:
     """Whether a metric got worse, by a one-sided test at level alpha.
 
@@ -66,11 +58,10 @@ def worse_beyond_noise(
     ====================================  ==========================================================
     two values or more on both sides      Welch's t test (Welch 1947). Not a permutation test: with
                                           3 against 3 values that has no p below 0.05.
-    a single value, ``noise`` stated      z test; each value has the stated standard deviation.
     a single value, two or more opposite  t test (Student) with the deviation of the other side.
-    single values, no ``noise``           no test: the worsening against ``min_effect`` alone.
+    single values                         no test: the worsening against ``min_effect`` alone.
     all values of each side equal         no test: any worsening beyond ``min_effect`` is real, as
-    (single values: ``noise=0``)          of an exact quantity.
+    (single values: if ``exact``)         of an exact quantity.
     ====================================  ==========================================================
 
     Args:
@@ -79,46 +70,46 @@ def worse_beyond_noise(
         better: ``"higher"`` or ``"lower"``, as :data:`benchmarks.records.row.METRICS` has it.
         alpha: chance of calling worse what is not.
         min_effect: at least 0, in the metric's unit.
-        noise: standard deviation of single runs, at least 0; used where a side has a single value.
+        exact: whether single values are known to be without noise, as counts are.
 
     Raises:
         UserError: no values, one that is not finite, a metric without a better direction, or single
-            values on both sides with neither noise nor a smallest effect.
+            values on both sides that are not exact, without a smallest effect.
     """
     sign = cost_sign(better)
     require_between(alpha, 0, 1, "alpha")
-    if min_effect < 0 or (noise is not None and noise < 0):
-        raise UserError("noise and smallest effect are sizes: give numbers from 0 up")
+    if min_effect < 0:
+        raise UserError(f"the smallest effect is {min_effect}: give a number from 0 up")
     old, new = as_sample(before, "the values before"), as_sample(after, "the values after")
     scale = float(max(np.abs(old).max(), np.abs(new).max()))
-    (mean_old, var_old), (mean_new, var_new) = _moments(old, scale), _moments(new, scale)
+    (mean_old, std_old), (mean_new, std_new) = _moments(old, scale), _moments(new, scale)
     worsening = sign * (mean_new - mean_old)
     counts = worsening > min_effect + float(rounding(scale))
     n, m = len(old), len(new)
-    if min(n, m) > 1:
-        a, b = var_old / n, var_new / m
-        error, test = math.sqrt(a + b), WELCH
-        df = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1)) if error else 0.0
-    elif noise is not None:
-        error, df, test = noise * math.sqrt(1 / n + 1 / m), math.inf, STATED
-    elif max(n, m) > 1:
-        df, test = max(n, m) - 1, POOLED
-        error = math.sqrt((var_old if n > m else var_new) * (1 / n + 1 / m))
-    elif min_effect > 0:
-        return Worsening(worsening, counts, None, TOLERANCE)
-    else:
+    if n == m == 1 and not exact:
+        if min_effect > 0:
+            return Worsening(worsening, counts, None, TOLERANCE)
         raise UserError(
-            "one run before and one after show no noise: run more seeds, or state the noise or the "
-            "smallest effect that counts"
+            "one run before and one after show no noise: run more seeds, or state the smallest "
+            "effect that counts"
         )
-    if error == 0:
+    if std_old == std_new == 0:
         return Worsening(worsening, counts, None, EXACT)
-    t = worsening / error
-    p_value = float(special.ndtr(-t) if math.isinf(df) else special.stdtr(df, -t))
-    return Worsening(worsening, counts and p_value <= alpha, p_value, test)
+    from scipy import stats
+
+    pooled = min(n, m) == 1
+    p_value = float(
+        stats.ttest_ind_from_stats(
+            *(sign * mean_new, std_new, m),
+            *(sign * mean_old, std_old, n),
+            equal_var=pooled,
+            alternative="greater",
+        ).pvalue
+    )
+    return Worsening(worsening, counts and p_value <= alpha, p_value, POOLED if pooled else WELCH)
 
 
 def _moments(values: Array, scale: float) -> tuple[float, float]:
-    """Mean and sample variance; NaN of a single value."""
+    """Mean and sample standard deviation; 0 of a single value."""
     mean, std, _ = moments(values[None], np.array([scale]))
-    return float(mean[0]), float(std[0]) ** 2
+    return float(mean[0]), float(std[0]) if len(values) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""A few values over seeds: mean, sample standard deviation, geometric mean, an interval."""
+"""A few values over seeds: mean, sample standard deviation, an interval."""
 
 from __future__ import annotations
 
@@ -15,10 +15,6 @@ class Interval:
 
     low: float
     high: float
-
-    def contains(self, value: float) -> bool:
-        """Whether ``value`` lies in it, ends included."""
-        return self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
@@ -46,14 +42,3 @@ def describe(values: Collection[float]) -> Sample:
         return Sample(next(iter(values)), 0.0 if n > 1 else None, n)
     mean = math.fsum(values) / n
     return Sample(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1)), n)
-
-
-def geometric_mean(values: Collection[float]) -> float:
-    """Geometric mean of n >= 1 positive numbers: the mean of ratios.
-
-    Raises:
-        UserError: there is no value, or one is not positive.
-    """
-    if not values or min(values) <= 0:
-        raise UserError("a geometric mean needs positive values: leave out zeros and negatives")
-    return math.exp(math.fsum(map(math.log, values)) / len(values))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from benchmarks.analysis.best import EXACT
 from benchmarks.analysis.columns import TRAINING, Column
+from benchmarks.analysis.compare.verdicts import EXACT
 from benchmarks.analysis.summary import RUN_FAILED, Cell, Line
 from benchmarks.records.row import BUSY
 from benchmarks.report.text import Shown, Table

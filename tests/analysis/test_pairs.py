@@ -103,6 +103,23 @@ def test_six_seeds_that_differ_equally_do(tmp_path: Path) -> None:
     assert (found.verdict.word, found.verdict.p_value) == ("better", pytest.approx(2 / 2**6))
 
 
+def test_a_difference_beyond_noise_but_within_the_tolerance_is_not_better(tmp_path: Path) -> None:
+    values = {"plain": top1(90, 92, 95), "ours": top1(90.8, 92.9, 96.0)}
+    assert only(tmp_path / "a", values, "top1").verdict.word == "better"
+    found = only(tmp_path / "b", values, "top1", tolerances=["top1=1"])
+    # 0.9 is less than 1, but the seeds leave room for more.
+    assert found.verdict.word == "no difference shown"
+    assert found.verdict.p_value is not None
+    assert found.verdict.p_value < 0.05
+    wide = only(tmp_path / "c", values, "top1", tolerances=["top1=0.85"])
+    assert wide.verdict.word == "better"
+
+
+def test_counts_too_large_for_their_logarithms_are_still_told_apart(tmp_path: Path) -> None:
+    values = {"plain": {"macs": seeds(10**15, 10**15)}, "ours": {"macs": seeds(*[10**15 + 1] * 2)}}
+    assert only(tmp_path, values, "macs").verdict.word == "worse"
+
+
 @pytest.mark.parametrize(
     ("ours", "word"), [(300_000, "better"), (465_480, "equal"), (465_481, "worse")]
 )

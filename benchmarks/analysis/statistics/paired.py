@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmarks.analysis.statistics.arrays import Array, moments, require_between, require_finite
+from benchmarks.analysis.statistics.independent import EXACT
 from benchmarks.analysis.statistics.resampling import percentile_bounds, sign_flip_ps
-from benchmarks.analysis.statistics.samples import Interval
+from benchmarks.analysis.statistics.samples import Effect, Interval
 from tasks.errors import UserError
+
+PAIRED_T, SIGN_FLIP = "paired t test", "sign-flip test"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,21 @@ class PairedDifference:
     def constant(self) -> bool:
         """Whether all differences are equal: as with exact quantities, such as parameters."""
         return self.std == 0
+
+    @property
+    def effect(self) -> Effect:
+        """The mean with its main test: the sign-flip test where equal differences have no t test.
+
+        Accuracy comes in steps of an image, so that equal differences are a coincidence, no proof.
+        """
+        if self.n == 1:
+            return Effect(self.mean, None, "", "only one seed that both have: run more")
+        if not self.constant:
+            return Effect(self.mean, self.p_value, PAIRED_T)
+        if self.mean == 0:
+            return Effect(0.0, None, EXACT, "the same value in every seed")
+        reason = "all differences are equal, so that a t test has no std to use"
+        return Effect(self.mean, self.p_sign_flip, SIGN_FLIP, reason)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 Few seeds are counted out, which SciPy does for neither: every sign pattern with sums that are equal
 but for rounding taken as equal, and every resample. So nothing about them is random. More seeds are
-SciPy's, from a fixed seed: the same values have the same p value and interval always.
+SciPy's, from a fixed seed: the same values have the same p-value and interval always.
 
 The sign-flip test (Fisher 1935, section 21): were the two methods the same, each difference could
-as well have had the other sign. The p value is the share of sign patterns whose sum is as far from
-0 as the one seen. It needs no normal distribution, but n seeds have no p value below 2 / 2**n: 0.25
+as well have had the other sign. The p-value is the share of sign patterns whose sum is as far from
+0 as the one seen. It needs no normal distribution, but n seeds have no p-value below 2 / 2**n: 0.25
 for three, 0.0625 for five.
 
 The bootstrap interval is by percentiles (Efron and Tibshirani 1993, chapter 13), not BCa: the bias
@@ -44,7 +44,7 @@ _FUZZ = 1e-9
 
 
 def sign_flip_ps(differences: Array) -> Array:
-    """Two-sided p values of the hypothesis that differences are symmetric about 0.
+    """Two-sided p-values of the hypothesis that differences are symmetric about 0.
 
     Exact for up to :data:`PATTERNS_UP_TO` seeds. Above, from :data:`RANDOM_PATTERNS` random
     patterns and the one seen, so that none is 0 (Phipson and Smyth 2010, equation 2).

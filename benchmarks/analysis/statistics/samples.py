@@ -1,4 +1,4 @@
-"""A few values over seeds: mean, sample standard deviation, an interval."""
+"""A few values over seeds: mean, sample standard deviation, an interval, a tested difference."""
 
 from __future__ import annotations
 
@@ -15,6 +15,23 @@ class Interval:
 
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The difference of two means, a minus b, and its test.
+
+    Attributes:
+        difference: in the unit of the values, or of their logarithms.
+        p_value: None where the values do not vary, or cannot be seen to.
+        test: the name of the test; empty where there is a single value each, which has none.
+        reason: what is particular about it; empty for most.
+    """
+
+    difference: float
+    p_value: float | None
+    test: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)

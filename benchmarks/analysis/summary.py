@@ -159,6 +159,12 @@ def failures(rows: Iterable[Row]) -> dict[tuple[str, str], list[int]]:
     return found
 
 
+def seeds_named(seeds: Iterable[int]) -> str:
+    """``seed 0`` or ``seeds 0, 2``."""
+    listed = sorted(seeds)
+    return f"seed{'s' * (len(listed) > 1)} {', '.join(map(str, listed))}"
+
+
 def _failed(rows: Iterable[Row]) -> bool:
     return any(row.status == FAILED for row in rows)
 

@@ -12,6 +12,7 @@ from compare_helpers import Conditions, Values, seeds, write_folder
 from benchmarks.analysis.compare.comparing import compare_results
 from benchmarks.analysis.compare.pairs import Comparison
 from benchmarks.analysis.statistics.power import seeds_needed
+from benchmarks.report.comparison import failed, notes
 from tasks.errors import UserError
 
 T2 = 4.302652729911275
@@ -218,7 +219,7 @@ def test_only_seeds_that_both_have_count_and_the_others_are_told(tmp_path: Path)
         "seed 3: the run failed",
         "seed 3: of plain, the run failed",
     )
-    assert found.failed == [
+    assert failed(found) == [
         "failed: plain, seed 3: out of time",
         "failed: ours, seed 3: out of memory",
     ]
@@ -310,7 +311,7 @@ def test_what_nobody_could_measure_is_a_note_with_its_reason(tmp_path: Path) -> 
     }
     found = compare_results([write_folder(tmp_path, values)], ["top1", "train_time"])
     assert [each.column.metric for each in found.comparisons] == ["top1"]
-    assert "training time: not measured (no meter)" in found.notes
+    assert "training time: not measured (no meter)" in notes(found)
 
 
 def test_ranks_and_profile_scores_over_two_tasks_are_those_worked_out_by_hand(

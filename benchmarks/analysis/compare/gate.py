@@ -13,6 +13,7 @@ from benchmarks.analysis.compare.reference import KEPT, Entry, Key, Method, Refe
 from benchmarks.analysis.compare.sizes import Size
 from benchmarks.analysis.compare.verdicts import NOT_JUDGED, WORSE, Verdict, is_counted, verdict_on
 from benchmarks.analysis.statistics.independent import EXACT, independent_effect
+from benchmarks.analysis.summary import seeds_named
 from benchmarks.records.row import metric_info
 from tasks.errors import UserError, unknown_name
 
@@ -188,10 +189,7 @@ def _failure(seeds: Mapping[int, str]) -> str:
     by_reason: dict[str, list[int]] = {}
     for seed, reason in sorted(seeds.items()):
         by_reason.setdefault(reason, []).append(seed)
-    return "; ".join(
-        f"seed{'s' * (len(of) > 1)} {', '.join(map(str, of))}: {reason}"
-        for reason, of in by_reason.items()
-    )
+    return "; ".join(f"{seeds_named(of)}: {reason}" for reason, of in by_reason.items())
 
 
 def _check(

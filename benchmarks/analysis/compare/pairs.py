@@ -19,9 +19,8 @@ from benchmarks.analysis.compare.verdicts import (
 )
 from benchmarks.analysis.statistics.paired import PairedDifference, PairedRatio, paired_differences
 from benchmarks.analysis.statistics.samples import Interval, describe
-from benchmarks.analysis.summary import RUN_FAILED, Cell, Line, Network
+from benchmarks.analysis.summary import RUN_FAILED, Cell, Line, Network, seeds_named
 from benchmarks.records.row import BUSY
-from benchmarks.report.layout import seeds_named
 
 
 @dataclass(frozen=True)
@@ -200,10 +199,7 @@ def _reasons(mine: Cell, base: Cell, method: str, seeds: Sequence[int]) -> tuple
             if isinstance(value, str):
                 reason = "the run failed" if value == RUN_FAILED else value
                 told.setdefault(whose + reason, []).append(seed)
-    return tuple(
-        f"seed{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}: {reason}"
-        for reason, missing in told.items()
-    )
+    return tuple(f"{seeds_named(missing)}: {reason}" for reason, missing in told.items())
 
 
 _Differences = list[PairedDifference | None]

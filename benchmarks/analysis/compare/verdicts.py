@@ -52,7 +52,7 @@ class Verdict:
     Attributes:
         word: one of those in this module.
         p_value: of the hypothesis that there is no true difference; None where nothing was tested.
-        test: which test gave it, or ``exact count``.
+        test: its name; ``exact count`` or ``exact`` where there is no noise to test against.
         more_seeds: seeds beyond those at hand that a verdict would take with a chance of 0.8; None
             where there is one, or where no reasonable number would do.
         reason: what is particular about it; empty for most.

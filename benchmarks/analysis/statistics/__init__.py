@@ -5,7 +5,7 @@
 - :mod:`.resampling`: their sign-flip test and the bootstrap interval of their mean.
 - :mod:`.equivalence`: agreement within a tolerance, and its verdict.
 - :mod:`.power`: the seeds that a verdict takes.
-- :mod:`.noise`: whether a metric got worse beyond noise.
+- :mod:`.independent`: a change against a reference, whose runs have no seeds in common.
 - :mod:`.ranks`: many methods over many tasks.
 - :mod:`.pareto`: what no other point beats in everything.
 

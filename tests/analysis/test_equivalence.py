@@ -31,10 +31,7 @@ def test_equivalence_is_the_narrow_t_interval_inside_the_band(
     low, high = theirs.low - reference, theirs.high - reference
     assert (found.narrow.low, found.narrow.high) == pytest.approx((low, high), abs=1e-9)
     assume(min(abs(low + tolerance), abs(high - tolerance)) > 1e-9)
-    inside = -tolerance < low and high < tolerance
-    assert found.established == inside
-    assert found.p_value is not None
-    assert (found.p_value < alpha) == inside
+    assert found.established == (-tolerance < low and high < tolerance)
 
 
 @given(samples(), numbers, tolerances)
@@ -42,10 +39,11 @@ def test_its_two_tests_are_those_of_scipy(
     values: np.ndarray, reference: float, tolerance: float
 ) -> None:
     assume(np.ptp(values) > 0)
-    found = tost(values, reference, tolerance)
     above = stats.ttest_1samp(values, reference - tolerance, alternative="greater")
     below = stats.ttest_1samp(values, reference + tolerance, alternative="less")
-    assert found.p_value == pytest.approx(max(above.pvalue, below.pvalue), abs=1e-9)
+    p_value = max(above.pvalue, below.pvalue)
+    assume(abs(p_value - 0.05) > 1e-9)
+    assert tost(values, reference, tolerance).established == (p_value < 0.05)
 
 
 @given(samples(), numbers, tolerances)
@@ -66,7 +64,7 @@ def test_pairs_are_the_sample_of_their_differences(
     pair: tuple[np.ndarray, np.ndarray], tolerance: float
 ) -> None:
     found, expected = tost_paired(*pair, tolerance), tost(pair[0] - pair[1], 0.0, tolerance)
-    assert found.p_value == expected.p_value
+    assert (found.narrow, found.wide) == (expected.narrow, expected.wide)
     assert (found.difference, found.std, found.n) == (
         expected.difference,
         expected.std,
@@ -79,7 +77,6 @@ def test_swapping_the_methods_changes_no_verdict(
     pair: tuple[np.ndarray, np.ndarray], tolerance: float
 ) -> None:
     one, other = tost_paired(*pair, tolerance), tost_paired(*pair[::-1], tolerance)
-    assert other.p_value == (None if one.p_value is None else pytest.approx(one.p_value))
     assert (other.established, other.excluded) == (one.established, one.excluded)
 
 
@@ -140,7 +137,8 @@ def test_equal_values_are_judged_as_exact_and_the_reason_says_so(
         found = judge([70.2] * 3, reference, tolerance)
         assert found.verdict == verdict
         assert "equal values are judged as exact" in found.reason
-        assert tost([70.2] * 3, reference, tolerance).p_value is None
+        tested = tost([70.2] * 3, reference, tolerance)
+        assert tested.narrow.low == tested.narrow.high == tested.difference
 
 
 @pytest.mark.parametrize(
@@ -148,7 +146,7 @@ def test_equal_values_are_judged_as_exact_and_the_reason_says_so(
 )
 def test_a_wrong_verdict_is_as_rare_as_alpha(true_difference: float, wrong: str) -> None:
     rng = np.random.default_rng(0)
-    samples = rng.normal(70 + true_difference, 0.3, (1500, 4))
+    samples = rng.normal(70 + true_difference, 0.3, (800, 4))
     share = np.mean([
         (t.established if wrong == REPRODUCED else t.excluded)
         for t in (tost(sample, 70.0, 1.0) for sample in samples)

@@ -68,9 +68,7 @@ def test_many_seeds_are_near_the_t_test_and_never_zero() -> None:
 
 @pytest.mark.parametrize("n", [4, PATTERNS_UP_TO + 1])
 def test_many_samples_at_once_have_the_p_values_of_each_alone(n: int) -> None:
-    differences = np.random.default_rng(1).normal(size=(700, n))
+    differences = np.random.default_rng(1).normal(size=(60, n))
     together = sign_flip_ps(differences)
-    assert together.shape == (700,)
-    assert [together[i] for i in (0, 350, 699)] == [
-        sign_flip_p(differences[i]) for i in (0, 350, 699)
-    ]
+    assert together.shape == (60,)
+    assert [together[i] for i in (0, 30, 59)] == [sign_flip_p(differences[i]) for i in (0, 30, 59)]

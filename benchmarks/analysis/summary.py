@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import geometric_mean
 from typing import NamedTuple
 
 from benchmarks.analysis.columns import OUTSIDE_TRAINING, TRAINING, Column
-from benchmarks.analysis.statistics.samples import describe, geometric_mean
+from benchmarks.analysis.statistics.samples import describe
 from benchmarks.records.row import FAILED, REMARK, Row, busy_note, is_busy
 from tasks.errors import UserError
 
@@ -156,6 +157,12 @@ def failures(rows: Iterable[Row]) -> dict[tuple[str, str], list[int]]:
             if row.seed not in seeds:
                 seeds.append(row.seed)
     return found
+
+
+def seeds_named(seeds: Iterable[int]) -> str:
+    """``seed 0`` or ``seeds 0, 2``."""
+    listed = sorted(seeds)
+    return f"seed{'s' * (len(listed) > 1)} {', '.join(map(str, listed))}"
 
 
 def _failed(rows: Iterable[Row]) -> bool:

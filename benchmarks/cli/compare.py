@@ -12,7 +12,15 @@ from benchmarks.analysis.compare.comparing import compare_results
 from benchmarks.analysis.compare.conditions import MIXABLE, parse_allowed
 from benchmarks.analysis.compare.pairs import Comparison
 from benchmarks.analysis.compare.tasks import Setting
-from benchmarks.report.comparison import Block, closing, show, show_overview
+from benchmarks.report.comparison import (
+    Block,
+    closing,
+    document,
+    failed,
+    notes,
+    show,
+    show_overview,
+)
 
 
 def compare(
@@ -62,7 +70,7 @@ def compare(
     )
     if as_json:
         folders = [str(path) for path in results]
-        print(json.dumps({"results": folders, **found.as_dict()}, allow_nan=False))
+        print(json.dumps({"results": folders, **document(found)}, allow_nan=False))
         return
     blocks: dict[Setting, list[Comparison]] = {}
     for each in found.comparisons:
@@ -71,5 +79,5 @@ def compare(
         print(show(Block(comparisons, found.runs[setting])))
     for overview in found.overviews:
         print(show_overview(overview))
-    notes = [f"note: {sentence}" for sentence in found.notes]
-    print("\n".join([*found.failed, *notes, closing(found.comparisons)]))
+    noted = [f"note: {sentence}" for sentence in notes(found)]
+    print("\n".join([*failed(found), *noted, closing(found.comparisons)]))

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks.analysis.repetition.agreement import allowances, compare_runs, other_seeds
-from benchmarks.analysis.repetition.verdict import DIFFER, verdict, verdict_lines
+from benchmarks.analysis.agreement import allowances, compare_runs, other_seeds
 from benchmarks.cli.run import display, leave
 from benchmarks.cli.trust import require_trust
 from benchmarks.engine.stopping import stop_signals
@@ -34,6 +33,7 @@ from benchmarks.records.run_folder import find_run, finished_record
 from benchmarks.records.store import FINISHED, Plan, PlannedRun, Store
 from benchmarks.records.verification import CURVE, MANIFEST
 from benchmarks.report.console import console
+from benchmarks.report.repetition import DIFFER, verdict, verdict_lines
 from benchmarks.spec import RunSpec
 from tasks.errors import UserError
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.analysis.columns import Column
+from benchmarks.analysis.compare.comparing import Compared
 from benchmarks.analysis.compare.conditions import Conditions, Placed
 from benchmarks.analysis.compare.pairs import Comparison
 from benchmarks.analysis.compare.tasks import Overview
 from benchmarks.analysis.compare.verdicts import ALPHA, COUNT, NO_PAIR, NOT_SHOWN
 from benchmarks.analysis.statistics.power import MOST_SEEDS
 from benchmarks.analysis.statistics.samples import Interval
+from benchmarks.records.row import BUSY
 from benchmarks.report.comparison_layout import aligned
-from benchmarks.report.layout import MISSING, decimals, heading, title_of
+from benchmarks.report.layout import MISSING, decimals, failure, heading, title_of
 
 MINUS = "\N{MINUS SIGN}"
 _SETTINGS_SHOWN = 6
@@ -28,15 +30,40 @@ class Block(NamedTuple):
     runs: Sequence[Placed]
 
 
+def document(found: Compared) -> dict[str, Any]:
+    """All that was found, as a mapping that JSON can hold."""
+    return {
+        "baseline": str(found.baseline),
+        "comparisons": [each.as_dict() for each in found.comparisons],
+        "ranks": [overview.as_dict() for overview in found.overviews],
+        "failed": failed(found),
+        "notes": notes(found),
+    }
+
+
+def failed(found: Compared) -> list[str]:
+    """A sentence for each way in which runs failed."""
+    return [failure(*which, seeds) for which, seeds in found.failed.items()]
+
+
+def notes(found: Compared) -> list[str]:
+    """Sentences on what differs though it was allowed, and on what is missing."""
+    return [
+        *found.notes,
+        *(f"{title_of(c)}: not ranked, measured on a {BUSY}" for c in found.unranked),
+        *(f"{title_of(c)}: not measured ({why})" for c, why in found.unmeasured.items()),
+    ]
+
+
 def show(block: Block) -> str:
     """A heading and a table with a line a comparison."""
-    notes: dict[str, int] = {}
+    marked: dict[str, int] = {}
     lines, last = [], None
     for each in block.comparisons:
         name = "" if each.column == last else heading(each.column)
         last = each.column
         marks = "".join(
-            f" [{notes.setdefault(reason, len(notes) + 1)}]"
+            f" [{marked.setdefault(reason, len(marked) + 1)}]"
             for reason in filter(None, (each.verdict.reason, *each.reasons))
         )
         lines.append([name, *_cells(each), _verdict(each) + marks])
@@ -44,7 +71,7 @@ def show(block: Block) -> str:
     headings = ["metric", "method", "variant", "n", "mean", "baseline"]
     headings += ["difference or ratio, 95 % interval", "p", "verdict"]
     table = aligned(headings, lines, right=("n", "mean", "baseline", "p"))
-    told = [f"[{number}] {note}" for note, number in notes.items()]
+    told = [f"[{number}] {note}" for note, number in marked.items()]
     return "\n".join([title, table, *told]) + "\n"
 
 

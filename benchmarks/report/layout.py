@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from benchmarks.analysis.best import EXACT
 from benchmarks.analysis.columns import TRAINING, Column
-from benchmarks.analysis.summary import RUN_FAILED, Cell, Line
+from benchmarks.analysis.compare.verdicts import EXACT
+from benchmarks.analysis.summary import RUN_FAILED, Cell, Line, seeds_named
 from benchmarks.records.row import BUSY
 from benchmarks.report.text import Shown, Table
 
@@ -87,12 +87,6 @@ def disturbed(cell: Cell) -> list[str]:
     if cell.base_busy:
         return [f"ratio to a baseline measured on a {BUSY} ({seeds_named(cell.base_busy)})"]
     return []
-
-
-def seeds_named(seeds: Iterable[int]) -> str:
-    """``seed 0`` or ``seeds 0, 2``."""
-    listed = sorted(seeds)
-    return f"seed{'s' * (len(listed) > 1)} {', '.join(map(str, listed))}"
 
 
 def failure(method: str, reason: str, seeds: Sequence[int]) -> str:

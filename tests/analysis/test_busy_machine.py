@@ -18,6 +18,7 @@ from benchmarks.analysis.compare.reference import read_reference, summarise_fold
 from benchmarks.cli import app
 from benchmarks.records.row import BUSY
 from benchmarks.report.build import write_report
+from benchmarks.report.comparison import document, notes
 from benchmarks.report.gate import fails
 from benchmarks.report.tables import write_tables
 
@@ -32,7 +33,7 @@ VALUES: Values = {
 
 def compared(folder: Path, told: Conditions, *allowed: str) -> dict[str, dict[str, Any]]:
     found = compare_results([write_folder(folder, VALUES, told)], allowed=parse_allowed(allowed))
-    return {each["metric"]: each for each in found.as_dict()["comparisons"]}
+    return {each["metric"]: each for each in document(found)["comparisons"]}
 
 
 @pytest.mark.parametrize(("told", "busy"), [(LOUD, [1]), (LOUD_BASE, [0, 2])])
@@ -72,7 +73,7 @@ def test_times_of_a_busy_machine_are_not_ranked_over_tasks(tmp_path: Path) -> No
     ]
     found = compare_results(folders)
     assert [c.metric for o in found.overviews for c in o.columns] == ["top1"]
-    assert f"training time: not ranked, measured on a {BUSY}" in found.notes
+    assert f"training time: not ranked, measured on a {BUSY}" in notes(found)
     allowed = compare_results(folders, allowed={"busy"})
     assert [c.metric for o in allowed.overviews for c in o.columns] == ["top1", "train_time"]
 

@@ -124,20 +124,34 @@ def test_the_exit_code_of_the_gate_is_for_ci(tmp_path: Path) -> None:
     assert told["checks"][0]["before"] == {"0": 92.0, "1": 92.5, "2": 93.0}
 
 
-def test_neither_verb_imports_torch(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "results", BEFORE)
+def modules_of(*commands: list[str]) -> set[str]:
+    """What is imported by commands that succeed."""
     program = (
-        "import sys; from benchmarks.cli import app\n"
-        f"for words in (['compare', {str(folder)!r}], "
-        f"['gate', {str(folder)!r}, '--against', {str(folder)!r}]):\n"
-        "    try: app(words)\n"
-        "    except SystemExit as end: assert not end.code\n"
-        "assert 'torch' not in sys.modules"
+        "import contextlib, io, sys; from benchmarks.cli import app\n"
+        f"for words in {list(commands)!r}:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()):\n"
+        "        try: app(words)\n"
+        "        except SystemExit as end: assert not end.code\n"
+        "print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_neither_verb_imports_torch_and_scipy_only_where_something_is_tested(
+    tmp_path: Path,
+) -> None:
+    folder = str(write_folder(tmp_path / "results", BEFORE))
+    compare, gate = ["compare", folder], ["gate", folder, "--against", folder]
+    counts = ["--metric", "params_inference"]
+    untested = modules_of([*compare, *counts], [*gate, *counts], ["list"])
+    assert not {"torch", "scipy"} & untested
+    tested = modules_of(compare, gate)
+    assert "scipy.stats" in tested
+    assert "torch" not in tested
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from compare_helpers import Conditions, Values, seeds, write_folder
 from benchmarks.analysis.compare.comparing import compare_results
 from benchmarks.analysis.compare.conditions import MIXABLE, parse_allowed
 from benchmarks.records.verification import seal
+from benchmarks.report.comparison import notes
 from tasks.errors import UserError
 
 PLAIN: Values = {"plain": {"top1": seeds(90, 92, 95)}}
@@ -57,7 +58,7 @@ def test_a_difference_is_refused_by_name_and_folder_and_can_be_allowed(
     )
     found = compare_results(folders, ["top1"], "plain", allowed={kind})
     assert len(found.comparisons) == 1
-    assert any(f"{kind}" in note and told in note for note in found.notes)
+    assert any(f"{kind}" in note and told in note for note in notes(found))
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_failed_run_without_a_full_manifest_is_no_other_condition(tmp_path: Pa
 def test_other_software_is_told_and_not_refused(tmp_path: Path) -> None:
     folders = two_folders(tmp_path, code="2")
     found = compare_results(folders, ["top1"], "plain")
-    assert [note for note in found.notes if "stale" not in note] == [
+    assert [note for note in notes(found) if "stale" not in note] == [
         "the runs of digits, small were made with different versions of depthbench or its "
         f"libraries ({folders[0]}, {folders[1]})"
     ]
@@ -128,7 +129,7 @@ def test_other_software_is_told_and_not_refused(tmp_path: Path) -> None:
 def test_results_without_manifests_are_compared_and_it_is_said(tmp_path: Path) -> None:
     bare = write_folder(tmp_path / "a", BOTH, Conditions(manifests=False))
     found = compare_results([bare], ["top1"], "plain")
-    assert any("have no manifest: their hardware" in note for note in found.notes)
+    assert any("have no manifest: their hardware" in note for note in notes(found))
     other = write_folder(tmp_path / "b", {"new": OURS["ours"]})
     assert "unknown in" in refusal([bare, other])
 
@@ -171,7 +172,7 @@ def test_other_instruction_sets_are_refused_on_one_device_and_unknown_ones_told(
     a, b = two_folders(tmp_path)
     with_device(a, instruction_set={"torch": "AVX2"}, blas="mkl 2024.2")
     found = compare_results([a, b], ["top1"], "plain")
-    assert f"the runs of digits, small may differ in kernels: it is unknown in {b}" in found.notes
+    assert f"the runs of digits, small may differ in kernels: it is unknown in {b}" in notes(found)
     with_device(b, instruction_set={"torch": "AVX512"}, blas="mkl 2024.2")
     assert refusal([a, b]) == (
         f"the runs of digits, small differ in kernels (torch AVX2, BLAS mkl 2024.2 in {a}; torch "
@@ -205,4 +206,6 @@ def test_tf32_of_convolutions_is_a_precision_as_that_of_products(
     # It was not recorded once.
     with_device(a, tf32=False)
     found = compare_results([a, b], ["top1"], "plain")
-    assert f"the runs of digits, small may differ in precision: it is unknown in {a}" in found.notes
+    assert f"the runs of digits, small may differ in precision: it is unknown in {a}" in notes(
+        found
+    )

@@ -13,7 +13,6 @@ from benchmarks.analysis.statistics.equivalence import (
     REPRODUCED,
     UNDERPOWERED,
     judge,
-    judge_equivalence,
     tost,
     tost_paired,
 )
@@ -32,10 +31,7 @@ def test_equivalence_is_the_narrow_t_interval_inside_the_band(
     low, high = theirs.low - reference, theirs.high - reference
     assert (found.narrow.low, found.narrow.high) == pytest.approx((low, high), abs=1e-9)
     assume(min(abs(low + tolerance), abs(high - tolerance)) > 1e-9)
-    inside = -tolerance < low and high < tolerance
-    assert found.established == inside
-    assert found.p_value is not None
-    assert (found.p_value < alpha) == inside
+    assert found.established == (-tolerance < low and high < tolerance)
 
 
 @given(samples(), numbers, tolerances)
@@ -43,11 +39,11 @@ def test_its_two_tests_are_those_of_scipy(
     values: np.ndarray, reference: float, tolerance: float
 ) -> None:
     assume(np.ptp(values) > 0)
-    found = tost(values, reference, tolerance)
     above = stats.ttest_1samp(values, reference - tolerance, alternative="greater")
     below = stats.ttest_1samp(values, reference + tolerance, alternative="less")
-    assert found.p_low == pytest.approx(above.pvalue, abs=1e-9)
-    assert found.p_high == pytest.approx(below.pvalue, abs=1e-9)
+    p_value = max(above.pvalue, below.pvalue)
+    assume(abs(p_value - 0.05) > 1e-9)
+    assert tost(values, reference, tolerance).established == (p_value < 0.05)
 
 
 @given(samples(), numbers, tolerances)
@@ -68,7 +64,7 @@ def test_pairs_are_the_sample_of_their_differences(
     pair: tuple[np.ndarray, np.ndarray], tolerance: float
 ) -> None:
     found, expected = tost_paired(*pair, tolerance), tost(pair[0] - pair[1], 0.0, tolerance)
-    assert found.p_value == expected.p_value
+    assert (found.narrow, found.wide) == (expected.narrow, expected.wide)
     assert (found.difference, found.std, found.n) == (
         expected.difference,
         expected.std,
@@ -81,9 +77,7 @@ def test_swapping_the_methods_changes_no_verdict(
     pair: tuple[np.ndarray, np.ndarray], tolerance: float
 ) -> None:
     one, other = tost_paired(*pair, tolerance), tost_paired(*pair[::-1], tolerance)
-    assert (other.p_low, other.p_high) == (one.p_high, one.p_low)
-    assert judge_equivalence(other).verdict == judge_equivalence(one).verdict
-    assert judge_equivalence(other).more_seeds == judge_equivalence(one).more_seeds
+    assert (other.established, other.excluded) == (one.established, one.excluded)
 
 
 @given(samples(), numbers, tolerances, st.sampled_from([0.5, 2.0, 64.0]), st.integers(-100, 100))
@@ -113,7 +107,6 @@ def test_a_wider_tolerance_never_takes_a_reproduction_away(
 def test_the_three_verdicts(reference: float, tolerance: float, verdict: str) -> None:
     found = judge([70.1, 70.2, 70.15], reference, tolerance)
     assert found.verdict == verdict
-    assert found.equivalence is not None
     assert (found.more_seeds == 0) == (verdict != UNDERPOWERED)
     assert f"±{tolerance}" in found.reason
 
@@ -129,7 +122,7 @@ def test_the_reason_names_the_interval_that_decided() -> None:
 
 def test_one_seed_is_underpowered_and_says_so() -> None:
     found = judge([70.0], 70.0, 0.5)
-    assert (found.verdict, found.equivalence, found.more_seeds) == (UNDERPOWERED, None, None)
+    assert (found.verdict, found.more_seeds) == (UNDERPOWERED, None)
     assert "one seed" in found.reason
     with pytest.raises(UserError, match="at least 2"):
         tost([70.0], 70.0, 0.5)
@@ -144,8 +137,8 @@ def test_equal_values_are_judged_as_exact_and_the_reason_says_so(
         found = judge([70.2] * 3, reference, tolerance)
         assert found.verdict == verdict
         assert "equal values are judged as exact" in found.reason
-        assert found.equivalence is not None
-        assert found.equivalence.p_value is None
+        tested = tost([70.2] * 3, reference, tolerance)
+        assert tested.narrow.low == tested.narrow.high == tested.difference
 
 
 @pytest.mark.parametrize(
@@ -153,7 +146,7 @@ def test_equal_values_are_judged_as_exact_and_the_reason_says_so(
 )
 def test_a_wrong_verdict_is_as_rare_as_alpha(true_difference: float, wrong: str) -> None:
     rng = np.random.default_rng(0)
-    samples = rng.normal(70 + true_difference, 0.3, (1500, 4))
+    samples = rng.normal(70 + true_difference, 0.3, (800, 4))
     share = np.mean([
         (t.established if wrong == REPRODUCED else t.excluded)
         for t in (tost(sample, 70.0, 1.0) for sample in samples)

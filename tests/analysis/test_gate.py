@@ -18,7 +18,7 @@ from benchmarks.analysis.compare.conditions import Conditions as Told
 from benchmarks.analysis.compare.gate import Check, columns_judged, judge
 from benchmarks.analysis.compare.reference import Entry, Key, Reference, summarise_folders
 from benchmarks.analysis.compare.sizes import Size, parse_sizes
-from benchmarks.analysis.statistics.noise import worse_beyond_noise
+from benchmarks.analysis.statistics.independent import independent_effect
 from benchmarks.report.gate import conclusion, fails, show_rest, show_tests
 from tasks.errors import UserError
 
@@ -66,7 +66,7 @@ def test_worse_within_noise_passes_and_beyond_it_fails_by_the_stated_test(tmp_pa
     checks = gated(tmp_path / "b", changed("plain", "top1", 80.0, 80.5, 81.0))
     assert failing(checks) == [("worse", "plain", "top1")]
     (worse,) = [check for check in checks if check.word == "worse"]
-    alone = worse_beyond_noise([90, 90.5, 91], [80, 80.5, 81], "higher")
+    alone = independent_effect([80, 80.5, 81], [90, 90.5, 91], "less")
     assert worse.tested is not None
     assert (worse.tested.test, worse.tested.p_value) == ("Welch's t test", alone.p_value)
     # The smallest of four p values, as parameters have no noise to test with.
@@ -87,7 +87,29 @@ def test_a_single_parameter_more_fails(tmp_path: Path) -> None:
     checks = gated(tmp_path, changed("plain", "params_inference", 1001, 1001, 1001))
     assert failing(checks) == [("worse", "plain", "params_inference")]
     assert checks[0].tested is not None
-    assert checks[0].tested.test == "exact"
+    assert checks[0].tested.test == "exact count"
+
+
+@pytest.mark.parametrize("metric", ["top1", "mem_peak_resident"])
+def test_values_without_any_noise_are_judged_as_exact(tmp_path: Path, metric: str) -> None:
+    sign = -1 if metric == "top1" else 1
+    before: Values = {"plain": {metric: seeds(90, 90, 90)}}
+    after: Values = {"plain": {metric: seeds(*[90 + sign] * 3)}}
+    (worse,) = gated(tmp_path / "a", after, before=before, metrics=(metric,))
+    assert (worse.word, worse.p_adjusted, worse.worsening) == ("worse", None, 1)
+    assert worse.as_dict()["test"] == "exact"
+    (better,) = gated(tmp_path / "b", before, before=after, metrics=(metric,))
+    assert (better.word, better.worsening) == ("no worse", -1)
+    size = (f"{metric}=1",)
+    (small,) = gated(tmp_path / "c", after, before=before, metrics=(metric,), smallest=size)
+    assert small.word == "no worse"
+
+
+@pytest.mark.parametrize("metric", ["top1", "train_time"])
+def test_single_runs_with_the_same_value_are_no_worse(tmp_path: Path, metric: str) -> None:
+    same: Values = {"plain": {metric: seeds(90)}}
+    (check,) = gated(tmp_path, same, before=same, metrics=(metric,))
+    assert (check.word, check.worsening) == ("no worse", 0)
 
 
 def test_of_single_runs_counts_are_judged_and_the_rest_where_a_size_is_given(

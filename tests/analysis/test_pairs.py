@@ -12,6 +12,7 @@ from compare_helpers import Conditions, Values, seeds, write_folder
 from benchmarks.analysis.compare.comparing import compare_results
 from benchmarks.analysis.compare.pairs import Comparison
 from benchmarks.analysis.statistics.power import seeds_needed
+from benchmarks.report.comparison import failed, notes
 from tasks.errors import UserError
 
 T2 = 4.302652729911275
@@ -101,6 +102,23 @@ def test_six_seeds_that_differ_equally_do(tmp_path: Path) -> None:
     values = {"plain": top1(*range(80, 86)), "ours": top1(*range(81, 87))}
     found = only(tmp_path, values, "top1")
     assert (found.verdict.word, found.verdict.p_value) == ("better", pytest.approx(2 / 2**6))
+
+
+def test_a_difference_beyond_noise_but_within_the_tolerance_is_not_better(tmp_path: Path) -> None:
+    values = {"plain": top1(90, 92, 95), "ours": top1(90.8, 92.9, 96.0)}
+    assert only(tmp_path / "a", values, "top1").verdict.word == "better"
+    found = only(tmp_path / "b", values, "top1", tolerances=["top1=1"])
+    # 0.9 is less than 1, but the seeds leave room for more.
+    assert found.verdict.word == "no difference shown"
+    assert found.verdict.p_value is not None
+    assert found.verdict.p_value < 0.05
+    wide = only(tmp_path / "c", values, "top1", tolerances=["top1=0.85"])
+    assert wide.verdict.word == "better"
+
+
+def test_counts_too_large_for_their_logarithms_are_still_told_apart(tmp_path: Path) -> None:
+    values = {"plain": {"macs": seeds(10**15, 10**15)}, "ours": {"macs": seeds(*[10**15 + 1] * 2)}}
+    assert only(tmp_path, values, "macs").verdict.word == "worse"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +219,7 @@ def test_only_seeds_that_both_have_count_and_the_others_are_told(tmp_path: Path)
         "seed 3: the run failed",
         "seed 3: of plain, the run failed",
     )
-    assert found.failed == [
+    assert failed(found) == [
         "failed: plain, seed 3: out of time",
         "failed: ours, seed 3: out of memory",
     ]
@@ -293,7 +311,7 @@ def test_what_nobody_could_measure_is_a_note_with_its_reason(tmp_path: Path) -> 
     }
     found = compare_results([write_folder(tmp_path, values)], ["top1", "train_time"])
     assert [each.column.metric for each in found.comparisons] == ["top1"]
-    assert "training time: not measured (no meter)" in found.notes
+    assert "training time: not measured (no meter)" in notes(found)
 
 
 def test_ranks_and_profile_scores_over_two_tasks_are_those_worked_out_by_hand(

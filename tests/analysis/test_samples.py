@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from sample_strategies import samples
 
-from benchmarks.analysis.statistics.samples import Interval, describe, geometric_mean
+from benchmarks.analysis.statistics.samples import describe
 from tasks.errors import UserError
 
 
@@ -32,31 +30,3 @@ def test_equal_values_have_exactly_their_mean_and_no_deviation() -> None:
 def test_no_values_have_no_mean() -> None:
     with pytest.raises(UserError, match="at least one value"):
         describe([])
-
-
-def test_the_mean_of_a_ratio_and_of_its_inverse_is_one() -> None:
-    assert geometric_mean([0.25, 4.0]) == pytest.approx(1)
-    assert geometric_mean([2.0, 4.0, 8.0]) == pytest.approx(4)
-
-
-@pytest.mark.parametrize("values", [[], [1.0, 0.0], [-1.0]])
-def test_a_geometric_mean_refuses_what_has_none(values: list[float]) -> None:
-    with pytest.raises(UserError, match="positive"):
-        geometric_mean(values)
-
-
-def test_the_ends_of_an_interval_belong_to_it() -> None:
-    interval = Interval(1.0, 2.0)
-    assert interval.contains(1.0)
-    assert interval.contains(2.0)
-    assert not interval.contains(2.1)
-
-
-def test_statistics_never_load_torch_and_a_mean_not_even_scipy() -> None:
-    code = (
-        "import sys, benchmarks.analysis.statistics.samples\n"
-        "assert not {'scipy', 'numpy', 'torch'} & set(sys.modules)\n"
-        "from benchmarks.analysis.statistics import paired, equivalence, noise, ranks, pareto\n"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report.made_runs import FINGERPRINT, Made
 
-from benchmarks.analysis.load import read_folder
-from benchmarks.analysis.repetition.agreement import (
+from benchmarks.analysis.agreement import (
     COUNTED,
     MEASURED,
     SEEDED,
@@ -21,10 +20,11 @@ from benchmarks.analysis.repetition.agreement import (
     disagreements,
     kind_of,
 )
-from benchmarks.analysis.repetition.verdict import AGREE, DIFFER, verdict, verdict_lines
+from benchmarks.analysis.load import read_folder
 from benchmarks.records.identity.origin import changes, id_holds, repeats_exactly
 from benchmarks.records.row import METRICS, Measurement, Row
 from benchmarks.report.card.folder import RunFolder, read_run
+from benchmarks.report.repetition import AGREE, DIFFER, verdict, verdict_lines
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 

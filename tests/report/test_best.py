@@ -93,8 +93,18 @@ def test_equal_counts_are_not_bold() -> None:
     assert best(PARAMS, {"a": [100.0, 100.0], "b": [100.0, 100.0]}) == []
 
 
-def test_a_constant_difference_is_exact() -> None:
+def test_counts_that_are_the_same_for_all_seeds_are_exact() -> None:
     assert best(PARAMS, {"a": [100.0, 100.0], "b": [200.0, 200.0]}) == ["a"]
+    assert best(Column("mem_parameters", "train"), {"a": [100.0], "b": [200.0]}) == ["a"]
+
+
+@pytest.mark.parametrize(("seeds", "bold"), [(3, []), (6, ["a"])])
+def test_accuracies_that_differ_equally_are_bold_where_compare_calls_them_better(
+    seeds: int, bold: list[str]
+) -> None:
+    # Two equal differences of accuracies are a coincidence: the sign-flip test decides.
+    values = {"a": [90.0 + i for i in range(seeds)], "b": [89.0 + i for i in range(seeds)]}
+    assert best(TOP1, values) == bold
 
 
 def test_only_common_seeds_are_paired() -> None:

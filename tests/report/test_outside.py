@@ -7,6 +7,7 @@ from report.made_results import Made, make
 from benchmarks.analysis.compare.comparing import compare_results
 from benchmarks.analysis.outside import outside_budget
 from benchmarks.records.row import Measurement, Row
+from benchmarks.report.comparison import notes
 from benchmarks.report.tables import write_tables
 
 
@@ -45,4 +46,4 @@ def test_tables_and_comparisons_say_it(tmp_path):
     assert "(prepare took it)" in text
     assert "plain worked" not in text
     found = compare_results([tmp_path], ["top1"])
-    assert [note for note in found.notes if note.startswith("outside the budget: ours")]
+    assert [note for note in notes(found) if note.startswith("outside the budget: ours")]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.analysis.repetition.agreement import allowances, other_seeds, split_images
+from benchmarks.analysis.agreement import allowances, other_seeds, split_images
 from benchmarks.cli.rerun import judge, read_original
 from benchmarks.records.identity.origin import kernel_changes
 from benchmarks.records.row import Row

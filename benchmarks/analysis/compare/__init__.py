@@ -5,11 +5,10 @@
 - :mod:`.conditions`: what runs must have in common to be compared, and the refusal otherwise.
 - :mod:`.sizes`: effects that count, as ``top1=0.5`` or ``train_time=5%``.
 - :mod:`.baseline`, :mod:`.pairs`: every network against the baseline, metric by metric.
-- :mod:`.verdicts`: the words for a paired difference.
+- :mod:`.verdicts`: the rule for better and worse, and its words.
 - :mod:`.tasks`: ranks and performance profiles over several tasks.
-- :mod:`.text`, :mod:`.layout`: comparisons as tables.
 - :mod:`.reference`: a summary of results that later ones are held against, and its file.
-- :mod:`.gate`, :mod:`.gate_text`: whether results got worse than the reference.
+- :mod:`.gate`: whether results got worse than the reference.
 
 Nothing here prints or imports torch.
 """

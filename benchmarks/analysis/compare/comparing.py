@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.analysis.columns import Column
 from benchmarks.analysis.compare.baseline import Baseline, find_baseline
@@ -18,8 +17,6 @@ from benchmarks.analysis.compare.verdicts import is_exact
 from benchmarks.analysis.garbage import no_collection
 from benchmarks.analysis.outside import outside_budget
 from benchmarks.analysis.summary import Line, failures, summarise
-from benchmarks.records.row import BUSY
-from benchmarks.report.layout import failure, title_of
 from tasks.errors import UserError
 
 
@@ -32,26 +29,20 @@ class Compared:
         comparisons: setting by setting, metric by metric.
         overviews: ranks over several settings.
         runs: that were compared, by setting.
-        failed: a sentence for each way in which runs failed.
+        failed: runs that failed: (method, reason) to seeds.
         notes: sentences on what differs though it was allowed, and on what is missing.
+        unranked: columns that were measured on a busy machine, and are not in the overviews.
+        unmeasured: columns without a value, and why.
     """
 
     baseline: Baseline
     comparisons: Sequence[Comparison]
     overviews: Sequence[Overview]
     runs: dict[Setting, list[Placed]]
-    failed: Sequence[str]
+    failed: Mapping[tuple[str, str], Sequence[int]]
     notes: Sequence[str]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The whole as a mapping that JSON can hold."""
-        return {
-            "baseline": str(self.baseline),
-            "comparisons": [each.as_dict() for each in self.comparisons],
-            "ranks": [overview.as_dict() for overview in self.overviews],
-            "failed": list(self.failed),
-            "notes": list(self.notes),
-        }
+    unranked: Sequence[Column]
+    unmeasured: Mapping[Column, str]
 
 
 def compare_results(
@@ -94,16 +85,15 @@ def compare_results(
             if setting not in compared
         ]
         busy = [] if "busy" in allowed else _measured_busy(lines, columns)
-        if len(compared) > 1:
-            alone += [f"{title_of(c)}: not ranked, measured on a {BUSY}" for c in busy]
-        missing = [f"{title_of(c)}: not measured ({reason})" for c, reason in absent.items()]
         return Compared(
             baseline=against,
             comparisons=comparisons,
             overviews=over_tasks(lines, [column for column in columns if column not in busy]),
             runs=runs,
-            failed=[failure(*told, seeds) for told, seeds in failures(found.rows).items()],
-            notes=[*found.notes, *outside_budget(found.rows), *alone, *missing],
+            failed=failures(found.rows),
+            notes=[*found.notes, *outside_budget(found.rows), *alone],
+            unranked=busy if len(compared) > 1 else [],
+            unmeasured=absent,
         )
 
 

@@ -11,17 +11,20 @@ from benchmarks.analysis.columns import TRAINING, Column
 from benchmarks.analysis.compare.reading import USUAL
 from benchmarks.analysis.compare.reference import KEPT, Entry, Key, Method, Reference
 from benchmarks.analysis.compare.sizes import Size
-from benchmarks.analysis.compare.verdicts import NOT_JUDGED, is_exact
-from benchmarks.analysis.statistics.multiple import false_discovery_adjusted
-from benchmarks.analysis.statistics.noise import Worsening, worse_beyond_noise
+from benchmarks.analysis.compare.verdicts import NOT_JUDGED, WORSE, Verdict, is_counted, verdict_on
+from benchmarks.analysis.statistics.independent import EXACT, independent_effect
+from benchmarks.analysis.summary import seeds_named
 from benchmarks.records.row import metric_info
 from tasks.errors import UserError, unknown_name
 
-WORSE, NO_WORSE = "worse", "no worse"
+NO_WORSE = "no worse"
 FAILED, VANISHED, NEW = "failed", "vanished", "new"
 NOT_COMPARABLE = "not comparable"
 FAILURES = frozenset((WORSE, FAILED, VANISHED))
 UNJUDGED = frozenset((NOT_COMPARABLE, NOT_JUDGED))
+
+TOLERANCE = "tolerance"
+"""The test of single runs: whether they differ by more than the size that was given."""
 
 _TIMED_UNITS = ("s", "J", "images/s")
 _CHOSEN = ("val", "val_best", "test_best")
@@ -37,8 +40,8 @@ class Check:
         word: one of those in this module.
         before: the reference; None of what is new.
         after: the results; None of what vanished.
-        tested: the test; None where nothing was tested.
-        p_adjusted: its p value, adjusted for the number of tests; None where it has none.
+        tested: what the test shows; None where nothing was tested.
+        p_adjusted: its p-value, adjusted for the number of tests; None where it has none.
         reason: why there is no test, or what failed.
     """
 
@@ -46,9 +49,17 @@ class Check:
     word: str
     before: Entry | None = None
     after: Entry | None = None
-    tested: Worsening | None = None
+    tested: Verdict | None = None
     p_adjusted: float | None = None
     reason: str = ""
+
+    @property
+    def worsening(self) -> float | None:
+        """Difference of the means in the metric's unit, positive where it got worse."""
+        if self.tested is None or self.before is None or self.after is None:
+            return None
+        change = fmean(self.after.values.values()) - fmean(self.before.values.values())
+        return change if self.key.column.info.better == "lower" else -change
 
     def as_dict(self) -> dict[str, Any]:
         """The check as a mapping that JSON can hold; ``confidence`` is 1 - ``p_adjusted``."""
@@ -61,7 +72,7 @@ class Check:
             **self.key._asdict(),
             "verdict": self.word,
             **sides,
-            "worsening": None if tested is None else tested.worsening,
+            "worsening": self.worsening,
             "test": "" if tested is None else tested.test,
             "p": None if tested is None else tested.p_value,
             "p_adjusted": p_adjusted,
@@ -109,9 +120,8 @@ def judge(
 ) -> list[Check]:
     """Hold results against the reference of their suites.
 
-    Each quantity is tested by :func:`.worse_beyond_noise`; p values are adjusted for
-    their number. Counts (parameters, MACs, ...) without a std over seeds have no noise: any
-    worsening is real.
+    Each quantity is judged by :func:`.verdicts.verdict_on`, tested one-sided by
+    :func:`.independent_effect`; p-values are adjusted for their number.
 
     Args:
         before: the reference; what it holds of other suites is left aside.
@@ -179,10 +189,7 @@ def _failure(seeds: Mapping[int, str]) -> str:
     by_reason: dict[str, list[int]] = {}
     for seed, reason in sorted(seeds.items()):
         by_reason.setdefault(reason, []).append(seed)
-    return "; ".join(
-        f"seed{'s' * (len(of) > 1)} {', '.join(map(str, of))}: {reason}"
-        for reason, of in by_reason.items()
-    )
+    return "; ".join(f"{seeds_named(of)}: {reason}" for reason, of in by_reason.items())
 
 
 def _check(
@@ -215,16 +222,16 @@ def _check(
         return
     old, new = list(before.values.values()), list(after.values.values())
     size = smallest.get(key.metric)
-    least = size.of(fmean(old)) if size else 0.0
-    single = max(len(old), len(new)) == 1
-    if single and not least and not is_exact(key.column) and old != new:
-        reason = "one run on each side shows no noise: run more seeds, or give --smallest"
-        yield Check(key, NOT_JUDGED, before, after, reason=reason)
-        return
-    tested = worse_beyond_noise(
-        old, new, key.column.info.better, alpha, least, noise=0.0 if single and not least else None
-    )
-    yield Check(key, WORSE if tested.worse else NO_WORSE, before, after, tested)
+    lower = key.column.info.better == "lower"
+    effect = independent_effect(new, old, "greater" if lower else "less")
+    if not effect.test and not is_counted(new, old, key.column):
+        if old != new and not (size and size.amount):
+            reason = f"{effect.reason}: run more seeds, or give --smallest"
+            yield Check(key, NOT_JUDGED, before, after, reason=reason)
+            return
+        effect = replace(effect, test=EXACT if old == new else TOLERANCE)
+    tested = verdict_on(new, old, key.column, effect, size, alpha)
+    yield Check(key, WORSE if tested.word == WORSE else NO_WORSE, before, after, tested)
 
 
 def _of_hardware(column: Column) -> bool:
@@ -250,11 +257,21 @@ def _differing(before: Entry, after: Entry, kinds: Iterable[str]) -> str:
 
 
 def _adjusted(checks: Sequence[Check], alpha: float) -> list[Check]:
-    """The checks with their p values adjusted; worse is what still is at most alpha."""
+    """The checks with their p-values adjusted; worse is what still is at most alpha.
+
+    Where all hypotheses are true, the chance to reject any is at most alpha; of several rejections
+    on average a share of at most alpha is wrong (Benjamini and Hochberg 1995). This holds for
+    independent tests and for those that rise and fall together.
+    """
     tested = [i for i, c in enumerate(checks) if c.tested and c.tested.p_value is not None]
-    p_values = [c.tested.p_value for c in (checks[i] for i in tested) if c.tested]
     found = list(checks)
-    for i, p_adjusted in zip(tested, false_discovery_adjusted(p_values).tolist(), strict=True):
+    if not tested:
+        return found
+    from scipy import stats
+
+    p_values = [c.tested.p_value for c in (checks[i] for i in tested) if c.tested]
+    adjusted = stats.false_discovery_control(p_values).tolist()
+    for i, p_adjusted in zip(tested, adjusted, strict=True):
         worse = checks[i].word == WORSE and p_adjusted <= alpha
         found[i] = replace(checks[i], word=WORSE if worse else NO_WORSE, p_adjusted=p_adjusted)
     return found

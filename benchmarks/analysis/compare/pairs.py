@@ -10,12 +10,17 @@ from typing import Any
 from benchmarks.analysis.columns import Column
 from benchmarks.analysis.compare.baseline import Baseline
 from benchmarks.analysis.compare.sizes import Size
-from benchmarks.analysis.compare.verdicts import NO_PAIR, NOT_JUDGED, Verdict, judge_pairs
+from benchmarks.analysis.compare.verdicts import (
+    NO_PAIR,
+    NOT_JUDGED,
+    Verdict,
+    judge_pairs,
+    verdict_on,
+)
 from benchmarks.analysis.statistics.paired import PairedDifference, PairedRatio, paired_differences
 from benchmarks.analysis.statistics.samples import Interval, describe
-from benchmarks.analysis.summary import RUN_FAILED, Cell, Line, Network
+from benchmarks.analysis.summary import RUN_FAILED, Cell, Line, Network, seeds_named
 from benchmarks.records.row import BUSY
-from benchmarks.report.layout import seeds_named
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,8 @@ class _Pair:
     baseline: Network
     column: Column
     seeds: tuple[int, ...]
-    a: tuple[float, ...]
-    b: tuple[float, ...]
-    has_ratio: bool
+    a: Sequence[float]
+    b: Sequence[float]
     reasons: tuple[str, ...]
     busy: tuple[int, ...]
 
@@ -121,24 +125,36 @@ def compare(
         for column in columns
         for pair in _pairs(of_setting, column, baseline)
     ]
-    differences = _differences([(pair.a, pair.b) for pair in pairs])
-    logs = _differences(
-        [
-            ([*map(math.log, pair.a)], [*map(math.log, pair.b)]) if pair.has_ratio else ((), ())
-            for pair in pairs
-        ]
-    )
+    tested = _tested([(pair.a, pair.b, pair.column) for pair in pairs])
     return [
-        _comparison(pair, difference, log, (tolerances or {}).get(pair.column.metric), allow_busy)
-        for pair, difference, log in zip(pairs, differences, logs, strict=True)
+        _comparison(pair, *differences, (tolerances or {}).get(pair.column.metric), allow_busy)
+        for pair, differences in zip(pairs, tested, strict=True)
     ]
+
+
+Sample = tuple[Sequence[float], Sequence[float], Column]
+"""Values of one network and of another, in the order of the seeds, and what they are of."""
+
+
+def judge_samples(samples: Sequence[Sample]) -> list[Verdict]:
+    """The verdict on the first values of each against the second."""
+    return [
+        Verdict(NO_PAIR) if difference is None else verdict_on(*sample, (logs or difference).effect)
+        for sample, (difference, logs) in zip(samples, _tested(samples, None), strict=True)
+    ]
+
+
+def common_seeds(one: Cell, other: Cell) -> tuple[tuple[int, ...], list[float], list[float]]:
+    """The seeds for which both have a value, and the values of either."""
+    mine, theirs = _numbers(one), _numbers(other)
+    seeds = tuple(sorted(mine.keys() & theirs.keys()))
+    return seeds, [mine[seed] for seed in seeds], [theirs[seed] for seed in seeds]
 
 
 def _pairs(lines: Sequence[Line], column: Column, baseline: Baseline) -> Iterable[_Pair]:
     bases = {line.variant: line for line in lines if line.method == baseline.method}
     if not bases:
         return
-    cost = column.is_cost
     seen = set()
     for line in lines:
         cell = line.cells[column.key]
@@ -150,9 +166,7 @@ def _pairs(lines: Sequence[Line], column: Column, baseline: Baseline) -> Iterabl
         if network == against or network in seen:
             continue
         seen.add(network)
-        mine, theirs = _numbers(cell), _numbers(other)
-        seeds = tuple(sorted(mine.keys() & theirs.keys()))
-        a, b = tuple(mine[seed] for seed in seeds), tuple(theirs[seed] for seed in seeds)
+        seeds, a, b = common_seeds(cell, other)
         yield _Pair(
             network,
             against,
@@ -160,7 +174,6 @@ def _pairs(lines: Sequence[Line], column: Column, baseline: Baseline) -> Iterabl
             seeds,
             a,
             b,
-            has_ratio=cost and bool(seeds) and min(*a, *b) > 0,
             reasons=_reasons(cell, other, base.method, seeds),
             busy=tuple(seed for seed in seeds if seed in cell.busy or seed in other.busy),
         )
@@ -186,22 +199,35 @@ def _reasons(mine: Cell, base: Cell, method: str, seeds: Sequence[int]) -> tuple
             if isinstance(value, str):
                 reason = "the run failed" if value == RUN_FAILED else value
                 told.setdefault(whose + reason, []).append(seed)
-    return tuple(
-        f"seed{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}: {reason}"
-        for reason, missing in told.items()
-    )
+    return tuple(f"{seeds_named(missing)}: {reason}" for reason, missing in told.items())
 
 
-_Samples = Sequence[tuple[Sequence[float], Sequence[float]]]
+_Differences = list[PairedDifference | None]
 
 
-def _differences(samples: _Samples) -> list[PairedDifference | None]:
-    """The paired difference of each; with intervals for two seeds or more, None for no seed."""
-    found: list[PairedDifference | None] = [None] * len(samples)
-    for confidence, sizes in ((0.95, range(2, 10**9)), (None, range(1, 2))):
+def _tested(
+    samples: Sequence[Sample], confidence: float | None = 0.95
+) -> Iterable[tuple[PairedDifference | None, PairedDifference | None]]:
+    """The paired difference of each, and that of the logarithms of positive costs."""
+    logs: list[Sequence[Sequence[float]]] = [
+        [[*map(math.log, a)], [*map(math.log, b)]]
+        if column.is_cost and min(*a, *b, 1, 1) > 0
+        else ((), ())
+        for a, b, column in samples
+    ]
+    values = [(a, b) for a, b, _ in samples]
+    return zip(_differences(values, confidence), _differences(logs, confidence), strict=True)
+
+
+def _differences(
+    samples: Sequence[Sequence[Sequence[float]]], confidence: float | None
+) -> _Differences:
+    """The paired difference of each; without an interval for one seed, None for no seed."""
+    found: _Differences = [None] * len(samples)
+    for level, sizes in ((confidence, range(2, 10**9)), (None, range(1, 2))):
         chosen = [i for i, (a, _) in enumerate(samples) if len(a) in sizes]
         tested = paired_differences(
-            [samples[i][0] for i in chosen], [samples[i][1] for i in chosen], confidence
+            [samples[i][0] for i in chosen], [samples[i][1] for i in chosen], level
         )
         for i, difference in zip(chosen, tested, strict=True):
             found[i] = difference

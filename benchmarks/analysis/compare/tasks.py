@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.analysis.columns import QUALITIES, Column
+from benchmarks.analysis.statistics.ranks import algoperf_score, rank_table
 from benchmarks.analysis.summary import Line
 
 Setting = tuple[str, str, str]
@@ -84,10 +85,6 @@ def _overview(lines: Sequence[Line], columns: Sequence[Column]) -> Overview | No
     better = {column.info.better for column in used.values()}
     if len(settings) < 2 or len(networks) < 2 or len(better) > 1:
         return None
-    # Not at the top: SciPy's distributions take a second to import.
-    from benchmarks.analysis.statistics.profiles import algoperf_score
-    from benchmarks.analysis.statistics.ranks import rank_table
-
     table = [[values[setting][network] for network in networks] for setting in settings]
     ranked = rank_table(table, better.pop())
     ranks = ranked.mean_ranks.tolist()

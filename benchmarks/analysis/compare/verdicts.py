@@ -1,20 +1,22 @@
-"""The words for a paired difference, and how many seeds would take to say more."""
+"""The rule for better and worse, for bold cells, ``compare`` and ``gate`` alike; its words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from statistics import fmean
 
 import numpy as np
 
-from benchmarks.analysis import best
 from benchmarks.analysis.columns import Column
 from benchmarks.analysis.compare.sizes import Size
+from benchmarks.analysis.statistics.arrays import rounding
 from benchmarks.analysis.statistics.equivalence import Equivalence, tost_paired
 from benchmarks.analysis.statistics.paired import PairedDifference
 from benchmarks.analysis.statistics.power import seeds_needed
+from benchmarks.analysis.statistics.samples import Effect
 from tasks.errors import UserError
 
 ALPHA = 0.05
@@ -24,15 +26,17 @@ NO_INTERVAL, NO_PAIR = "no interval", "no pair"
 NOT_JUDGED = "not judged"
 """Measured while others held the cores."""
 
-PAIRED_T, SIGN_FLIP, COUNT = "paired t test", "sign-flip test", "exact count"
+COUNT = "exact count"
 
 EXACT = frozenset(
     (
-        *best.EXACT,
-        *("macs_backbone", "mem_parameters", "mem_gradients", "mem_optimizer", "mem_activations"),
+        *("params", "params_trainable", "params_inference", "macs", "macs_per_pass"),
+        *("train_flops", "weights_bytes", "disk_size", "macs_backbone"),
+        *("mem_parameters", "mem_gradients", "mem_optimizer", "mem_activations"),
     )
 )
-"""Metrics that are counted from shapes: without noise, unless training decides the shapes."""
+"""Metrics that are counted from shapes: without noise, unless training decides the shapes.
+``macs_executed`` is none: it is a mean over test images that follows from trained weights."""
 
 _SIGN_FLIP_SEEDS = 6
 """The fewest seeds whose sign-flip test can reach 0.05: 2 / 2**6 is 0.03."""
@@ -47,9 +51,8 @@ class Verdict:
 
     Attributes:
         word: one of those in this module.
-        p_value: two-sided, of the hypothesis that the true difference is 0; None where nothing was
-            tested.
-        test: which test gave it, or ``exact count``.
+        p_value: of the hypothesis that there is no true difference; None where nothing was tested.
+        test: its name; ``exact count`` or ``exact`` where there is no noise to test against.
         more_seeds: seeds beyond those at hand that a verdict would take with a chance of 0.8; None
             where there is one, or where no reasonable number would do.
         reason: what is particular about it; empty for most.
@@ -67,6 +70,56 @@ def is_exact(column: Column) -> bool:
     return column.metric.split("@")[0] in EXACT
 
 
+def is_counted(a: Sequence[float], b: Sequence[float], column: Column) -> bool:
+    """Whether a and b are a count that is the same for all seeds of each side."""
+    return is_exact(column) and len(set(a)) == 1 == len(set(b))
+
+
+def verdict_on(
+    a: Sequence[float],
+    b: Sequence[float],
+    column: Column,
+    effect: Effect,
+    tolerance: Size | None = None,
+    alpha: float = ALPHA,
+    equivalent: bool = False,
+) -> Verdict:
+    """Whether a is better or worse than b: the rule of ``docs/verdicts.md``.
+
+    Two things are needed: the test of the difference has a p-value of at most alpha, or there is
+    no noise to test against; and the means differ by more than the tolerance, if there is one.
+    Counts that are the same for all seeds of each side have no noise, whatever the test.
+
+    Args:
+        a: shape (n,), n >= 1.
+        b: shape (m,), m >= 1.
+        column: what the values are of.
+        effect: the tested difference of a and b, or of their logarithms.
+        tolerance: the largest difference that does not count; a relative one is a share of the mean
+            of b.
+        alpha: the level of the test.
+        equivalent: whether a and b were shown to differ by no more than the tolerance.
+    """
+    counted = is_counted(a, b, column)
+    difference = a[0] - b[0] if counted else effect.difference
+    p_value = None if counted else effect.p_value
+    test = COUNT if counted else effect.test
+    reason = effect.reason
+    if counted:
+        reason = "counted for one seed" if len(a) == 1 else ""
+    if not test:
+        return Verdict(NO_INTERVAL, reason=reason)
+    if difference == 0 and p_value is None:
+        word = EQUAL
+    elif equivalent:
+        word = EQUIVALENT
+    elif (p_value is None or p_value <= alpha) and not _within(a, b, tolerance):
+        word = _direction(difference, column)
+    else:
+        word = NOT_SHOWN
+    return Verdict(word, p_value, test, reason=reason)
+
+
 def judge_pairs(
     a: Sequence[float],
     b: Sequence[float],
@@ -74,7 +127,7 @@ def judge_pairs(
     tested: PairedDifference,
     tolerance: Size | None = None,
 ) -> Verdict:
-    """The verdict on a method's values a against the baseline's b.
+    """The verdict on a method's values a against the baseline's b, and the seeds to get one.
 
     Args:
         a: shape (n,), n >= 1, in the order of the seeds.
@@ -82,32 +135,17 @@ def judge_pairs(
         column: what the values are of.
         tested: the paired difference of a and b, or of their logarithms where the column is a cost
             that is compared by its ratio.
-        tolerance: the largest difference that does not count; a relative one is a bound on the
-            ratio.
+        tolerance: the largest difference that does not count; for equivalence, a relative one is a
+            bound on the ratio.
 
     Raises:
         UserError: a relative tolerance of what is not compared by its ratio.
     """
-    fixed = is_exact(column) and len(set(a)) == 1 == len(set(b))
-    within = tolerance is not None and _established(a, b, tolerance, column)
-    if fixed:
-        word = EQUAL if a[0] == b[0] else EQUIVALENT if within else _direction(tested.mean, column)
-        return Verdict(word, test=COUNT, reason="" if len(a) > 1 else "counted for one seed")
-    if len(a) == 1:
-        return Verdict(NO_INTERVAL, reason="only one seed that both have: run more")
-    if tested.constant and tested.mean == 0:
-        return Verdict(EQUAL, reason="the same value in every seed")
-    p_value, test, reason = tested.p_value, PAIRED_T, ""
-    if p_value is None:
-        # Accuracy comes in steps of an image: two equal differences are a coincidence, not proof.
-        p_value, test = tested.p_sign_flip, SIGN_FLIP
-        reason = "all differences are equal, so that a t test has no deviation to go by"
-    if within:
-        return Verdict(EQUIVALENT, p_value, test, reason=reason)
-    if p_value is not None and p_value <= ALPHA:
-        return Verdict(_direction(tested.mean, column), p_value, test, reason=reason)
-    more = _more_seeds(a, b, tested, tolerance)
-    return Verdict(NOT_SHOWN, p_value, test, more, reason)
+    equivalent = tolerance is not None and _established(a, b, tolerance, column)
+    verdict = verdict_on(a, b, column, tested.effect, tolerance, equivalent=equivalent)
+    if verdict.word != NOT_SHOWN:
+        return verdict
+    return replace(verdict, more_seeds=_more_seeds(a, b, tested, tolerance))
 
 
 def tolerance_test(
@@ -131,8 +169,15 @@ def tolerance_test(
 def _established(a: Sequence[float], b: Sequence[float], tolerance: Size, column: Column) -> bool:
     if len(a) > 1:
         return tolerance_test(a, b, tolerance, column).established
-    # One seed of a count.
-    return abs(a[0] - b[0]) <= tolerance.of(b[0])
+    return _within(a, b, tolerance)  # one seed of a count
+
+
+def _within(a: Sequence[float], b: Sequence[float], tolerance: Size | None) -> bool:
+    """Whether the means differ by no more than the tolerance, but for rounding."""
+    if tolerance is None or not tolerance.amount:
+        return False
+    scale = max(map(abs, (*a, *b)))
+    return abs(fmean(a) - fmean(b)) <= tolerance.of(fmean(b)) + float(rounding(scale))
 
 
 def _direction(difference: float, column: Column) -> str:

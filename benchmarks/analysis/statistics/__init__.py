@@ -2,13 +2,13 @@
 
 - :mod:`.samples`: mean and sample standard deviation of a few values, intervals.
 - :mod:`.paired`: two methods compared by seed.
-- :mod:`.sign_flip`: the exact permutation test of paired differences.
-- :mod:`.bootstrap`: bootstrap intervals of a mean.
-- :mod:`.equivalence`: agreement within a tolerance, its verdict, and the seeds that it takes.
-- :mod:`.noise`: whether a metric got worse beyond noise.
-- :mod:`.multiple`: p values of many tests at once.
-- :mod:`.profiles`, :mod:`.ranks`: many methods over many tasks.
+- :mod:`.resampling`: their sign-flip test and the bootstrap interval of their mean.
+- :mod:`.equivalence`: agreement within a tolerance, and its verdict.
+- :mod:`.power`: the seeds that a verdict takes.
+- :mod:`.independent`: a change against a reference, whose runs have no seeds in common.
+- :mod:`.ranks`: many methods over many tasks.
 - :mod:`.pareto`: what no other point beats in everything.
 
-Each module is imported by itself, so that a mean does not load SciPy.
+What SciPy has calls SciPy, imported in the function: loading ``scipy.stats`` takes a second, which
+only a command that tests something should pay.
 """

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from tasks.errors import UserError, unknown_name
 
@@ -97,4 +96,6 @@ def moments(values: Array, scale: Array) -> tuple[Array, Array, Array]:
 @lru_cache(maxsize=1024)
 def t_quantile(probability: float, df: float) -> float:
     """Quantile of Student's t with ``df`` degrees of freedom."""
-    return float(special.stdtrit(df, probability))
+    from scipy import stats
+
+    return float(stats.t.ppf(probability, df))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from benchmarks.analysis.statistics.arrays import (
     Array,
@@ -14,7 +13,6 @@ from benchmarks.analysis.statistics.arrays import (
     moments,
     require_between,
     rounding,
-    t_quantile,
 )
 from benchmarks.analysis.statistics.power import seeds_needed
 from benchmarks.analysis.statistics.samples import Interval
@@ -33,14 +31,11 @@ class Equivalence:
         n: seeds.
         tolerance: half the width of the band about 0.
         alpha: the level of each of the two tests.
-        p_low: of the hypothesis that the true difference is at or below -tolerance.
-        p_high: of the hypothesis that it is at or above tolerance.
         narrow: the 1 - 2 alpha t interval. It lies inside the band exactly if both tests reject.
+            Where all values are equal it is a point, and the point is judged, as of an exact
+            quantity.
         wide: the 1 - alpha t interval, for the opposite: it lies outside the band.
         slack: what rounding may have added to the difference of two printed numbers.
-
-    The p values are None where all values are equal: there is no deviation to test with. The
-    intervals then are a point, and the point is judged, as of an exact quantity.
     """
 
     difference: float
@@ -48,18 +43,9 @@ class Equivalence:
     n: int
     tolerance: float
     alpha: float
-    p_low: float | None
-    p_high: float | None
     narrow: Interval
     wide: Interval
-    slack: float = 0.0
-
-    @property
-    def p_value(self) -> float | None:
-        """The larger of the two: equivalence is established if it is at most alpha."""
-        if self.p_low is None or self.p_high is None:
-            return None
-        return max(self.p_low, self.p_high)
+    slack: float
 
     @property
     def established(self) -> bool:
@@ -81,14 +67,13 @@ class Judgement:
     Attributes:
         verdict: ``reproduced``, ``contradicted`` or ``underpowered``.
         reason: one sentence with the interval that decided, in the unit of the values.
-        equivalence: the tests; None for a single seed.
-        more_seeds: further seeds for a verdict, 0 where there is one; None where it is not known
-            (one seed has no deviation) or where no reasonable number would do.
+        more_seeds: further seeds for a verdict with a chance of 0.8, were the true difference and
+            deviation those of the sample; 0 where there is one. None where it is not known (one
+            seed has no deviation) or where no reasonable number would do.
     """
 
     verdict: str
     reason: str
-    equivalence: Equivalence | None
     more_seeds: int | None
 
 
@@ -130,75 +115,58 @@ def tost_paired(a: ArrayLike, b: ArrayLike, tolerance: float, alpha: float = 0.0
     return _tost(left - right, scale, tolerance, alpha)
 
 
-def judge(
-    values: ArrayLike, reference: float, tolerance: float, alpha: float = 0.05, power: float = 0.8
-) -> Judgement:
+def judge(values: ArrayLike, reference: float, tolerance: float) -> Judgement:
     """The verdict on a reported number.
 
     The three verdicts are tested at once (Goeman, Solari and Stijnen 2010): the true difference is
-    in the band, above it or below it, one of the three, so that each may be tested at alpha without
-    a correction. Hence the wide interval for ``contradicted``, with alpha / 2 on either side, and
-    the narrow one for ``reproduced``. A wrong ``contradicted`` and a wrong ``reproduced`` both have
-    a probability of at most alpha.
+    in the band, above it or below it, one of the three, so that each may be tested at 0.05 without
+    a correction. Hence the wide interval for ``contradicted``, with 0.025 on either side, and the
+    narrow one for ``reproduced``. A wrong ``contradicted`` and a wrong ``reproduced`` both have a
+    probability of at most 0.05.
 
     Args:
         values: shape (n,), n >= 1, one a seed; one seed alone is underpowered.
         reference: the reported number.
         tolerance: at least 0, in the unit of the values.
-        alpha: the level.
-        power: the chance of a verdict that :attr:`Judgement.more_seeds` is for, were the true
-            difference and deviation those of the sample.
 
     Raises:
         UserError: no value, one that is not finite, or a negative tolerance.
     """
     array = as_sample(values)
     if len(array) == 1:
-        require_tolerance(tolerance)
+        _require_tolerance(tolerance)
         reason = "one seed has no deviation to judge by: run at least one more"
-        return Judgement(UNDERPOWERED, reason, None, None)
-    return judge_equivalence(tost(array, reference, tolerance, alpha), power)
-
-
-def judge_equivalence(tested: Equivalence, power: float = 0.8) -> Judgement:
-    """The verdict of tests that were made, as :func:`judge` gives it."""
+        return Judgement(UNDERPOWERED, reason, None)
+    tested = tost(array, reference, tolerance)
     if tested.established:
-        return Judgement(REPRODUCED, _reason(tested, "lies within"), tested, 0)
+        return Judgement(REPRODUCED, _reason(tested, "lies within"), 0)
     if tested.excluded:
-        return Judgement(CONTRADICTED, _reason(tested, "lies outside"), tested, 0)
-    more = seeds_needed(
-        tested.std, tested.tolerance, tested.difference, have=tested.n, power=power,
-        alpha=tested.alpha,
-    )  # fmt: skip
+        return Judgement(CONTRADICTED, _reason(tested, "lies outside"), 0)
+    more = seeds_needed(tested.std, tolerance, tested.difference, have=tested.n, alpha=tested.alpha)
     more = more and max(1, more)
-    return Judgement(UNDERPOWERED, _reason(tested, "is not clear of the edge of"), tested, more)
+    return Judgement(UNDERPOWERED, _reason(tested, "is not clear of the edge of"), more)
 
 
-def require_tolerance(tolerance: float) -> None:
-    """Raise a UserError unless the tolerance is a number from 0 up."""
+def _require_tolerance(tolerance: float) -> None:
     if not 0 <= tolerance < float("inf"):
         raise UserError(f"the tolerance is {tolerance}: give a number from 0 up")
 
 
 def _tost(differences: Array, scale: float, tolerance: float, alpha: float) -> Equivalence:
-    require_tolerance(tolerance)
+    _require_tolerance(tolerance)
     require_between(alpha, 0, 0.5, "alpha")
     means, stds, _ = moments(differences[None], np.array([scale]))
     mean, std, n = float(means[0]), float(stds[0]), len(differences)
-    error = std / np.sqrt(n)
-    p_low = p_high = None
-    if error > 0:
-        p_low = float(special.stdtr(n - 1, -(mean + tolerance) / error))
-        p_high = float(special.stdtr(n - 1, (mean - tolerance) / error))
+    narrow, wide = Interval(mean, mean), Interval(mean, mean)
+    if std > 0:
+        from scipy import stats
 
-    def interval(one_sided: float) -> Interval:
-        half = float(t_quantile(1 - one_sided, n - 1) * error)
-        return Interval(mean - half, mean + half)
-
+        tested = stats.ttest_1samp(differences, 0.0)
+        narrow, wide = (
+            Interval(*map(float, tested.confidence_interval(1 - share * alpha))) for share in (2, 1)
+        )
     slack = float(rounding(scale))
-    return Equivalence(
-        mean, std, n, tolerance, alpha, p_low, p_high, interval(alpha), interval(alpha / 2), slack
-    )
+    return Equivalence(mean, std, n, tolerance, alpha, narrow, wide, slack)
 
 
 def _reason(tested: Equivalence, how: str) -> str:

@@ -8,19 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
-from benchmarks.analysis.statistics.arrays import (
-    Array,
-    moments,
-    require_between,
-    require_finite,
-    t_quantile,
-)
-from benchmarks.analysis.statistics.bootstrap import percentile_bounds
-from benchmarks.analysis.statistics.samples import Interval
-from benchmarks.analysis.statistics.sign_flip import sign_flip_ps
+from benchmarks.analysis.statistics.arrays import Array, moments, require_between, require_finite
+from benchmarks.analysis.statistics.independent import EXACT
+from benchmarks.analysis.statistics.resampling import percentile_bounds, sign_flip_ps
+from benchmarks.analysis.statistics.samples import Effect, Interval
 from tasks.errors import UserError
+
+PAIRED_T, SIGN_FLIP = "paired t test", "sign-flip test"
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class PairedDifference:
         n: pairs.
         confidence: of both intervals; None where none was asked for.
         t_interval: mean ± t(n - 1) std / sqrt(n); a point where the differences are all equal.
-        bootstrap_interval: by percentiles, see :mod:`.bootstrap`.
+        bootstrap_interval: by percentiles, see :mod:`.resampling`.
         p_value: two-sided paired t test, the main one. With 3 to 5 seeds the sign-flip test cannot
             reach 0.05 however large the difference is, and the t test can; it takes normal
             differences for granted, which means over a test set are nearly. None where the
@@ -54,6 +49,21 @@ class PairedDifference:
     def constant(self) -> bool:
         """Whether all differences are equal: as with exact quantities, such as parameters."""
         return self.std == 0
+
+    @property
+    def effect(self) -> Effect:
+        """The mean with its main test: the sign-flip test where equal differences have no t test.
+
+        Accuracy comes in steps of an image, so that equal differences are a coincidence, no proof.
+        """
+        if self.n == 1:
+            return Effect(self.mean, None, "", "only one seed that both have: run more")
+        if not self.constant:
+            return Effect(self.mean, self.p_value, PAIRED_T)
+        if self.mean == 0:
+            return Effect(0.0, None, EXACT, "the same value in every seed")
+        reason = "all differences are equal, so that a t test has no std to use"
+        return Effect(self.mean, self.p_sign_flip, SIGN_FLIP, reason)
 
 
 @dataclass(frozen=True)
@@ -79,35 +89,20 @@ class PairedRatio:
         return _exp(self.logs.bootstrap_interval)
 
 
-def paired_difference(
-    a: ArrayLike, b: ArrayLike, confidence: float | None = 0.95
-) -> PairedDifference:
-    """Mean, deviation, intervals and tests of a minus b.
+def paired_differences(
+    a: Sequence[ArrayLike], b: Sequence[ArrayLike], confidence: float | None = 0.95
+) -> list[PairedDifference]:
+    """Mean, deviation, intervals and tests of each a minus its b, thousands at a time.
 
     Args:
-        a: a method's values, shape (n,), in the order of the seeds.
-        b: the other's, shape (n,), with the same seeds.
+        a: k arrays of a method's values, shapes (n_1,), (n_2,), ..., in the order of the seeds; the
+            n may differ.
+        b: the other's, of the same shapes, with the same seeds.
         confidence: of the intervals; None for no intervals, then one pair is enough.
 
     Raises:
         UserError: different numbers of seeds, fewer than two where an interval is asked for, or a
             value that is not finite.
-    """
-    return paired_differences([a], [b], confidence)[0]
-
-
-def paired_differences(
-    a: Sequence[ArrayLike], b: Sequence[ArrayLike], confidence: float | None = 0.95
-) -> list[PairedDifference]:
-    """:func:`paired_difference` of each a with its b, thousands at a time.
-
-    Args:
-        a: k arrays of shapes (n_1,), (n_2,), ...; the n may differ.
-        b: k arrays of the same shapes.
-        confidence: as there.
-
-    Raises:
-        UserError: as there.
     """
     if confidence is not None:
         require_between(confidence, 0, 1, "the confidence")
@@ -139,25 +134,6 @@ def paired_differences(
     return [found[i] for i in range(len(pairs))]
 
 
-def paired_ratio(a: ArrayLike, b: ArrayLike, confidence: float | None = 0.95) -> PairedRatio:
-    """Geometric mean, intervals and tests of a / b, pair by pair: for costs.
-
-    Args:
-        a: a method's costs, shape (n,), positive, in the order of the seeds or of the pairs of
-            interleaved measurements.
-        b: the other's, shape (n,).
-        confidence: of the intervals; None for no intervals.
-
-    Raises:
-        UserError: as :func:`paired_difference`, or a value that is not positive.
-    """
-    arrays = [np.asarray(values, dtype=np.float64) for values in (a, b)]
-    if any((array <= 0).any() for array in arrays):
-        raise UserError("a ratio needs positive values: compare differences instead")
-    logs = paired_difference(np.log(arrays[0]), np.log(arrays[1]), confidence)
-    return PairedRatio(math.exp(logs.mean), logs)
-
-
 def _compare(a: Array, b: Array, confidence: float | None) -> list[PairedDifference]:
     """Rows of a (k, n) against those of b (k, n)."""
     require_finite(a, "the values")
@@ -168,14 +144,19 @@ def _compare(a: Array, b: Array, confidence: float | None) -> list[PairedDiffere
     mean, std, centred = moments(differences, scale)
     if n == 1:
         return [PairedDifference(m, None, 1) for m in mean.tolist()]
-    error = std / math.sqrt(n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = 2 * special.stdtr(n - 1, -np.abs(mean) / error)
+    p_values, low, high = np.full_like(mean, np.nan), mean.copy(), mean.copy()
+    varied = std > 0
+    if varied.any():
+        from scipy import stats
+
+        tested = stats.ttest_rel(a[varied], b[varied], axis=1)
+        p_values[varied] = tested.pvalue
+        if confidence is not None:
+            low[varied], high[varied] = tested.confidence_interval(confidence)
     columns = [mean, std, p_values, sign_flip_ps(differences)]
     if confidence is not None:
-        half = t_quantile((1 + confidence) / 2, n - 1) * error
         bounds = mean[:, None] + percentile_bounds(centred, confidence)
-        columns += [mean - half, mean + half, bounds[:, 0], bounds[:, 1]]
+        columns += [low, high, bounds[:, 0], bounds[:, 1]]
     results = []
     for m, s, p, flip, *ends in np.stack(columns, axis=1).tolist():
         t = Interval(ends[0], ends[1]) if ends else None

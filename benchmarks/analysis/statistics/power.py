@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from benchmarks.analysis.statistics.arrays import Array, require_between
 from tasks.errors import UserError
 
 MOST_SEEDS = 1000
+POWER = 0.8
+"""The chance of a verdict that seeds are planned for."""
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 _REACH = 8.0
 """Standard deviations to either side within which a sample deviation lies, but for 1e-10."""
@@ -37,12 +38,14 @@ def verdict_power(
     Returns:
         Probabilities, in the shape of n.
     """
+    from scipy import stats
+
     n = np.asarray(n, dtype=np.float64)
     if std == 0:
         return np.ones(n.shape)
     inside = abs(difference) < tolerance
     df = n - 1
-    t = special.stdtrit(df, 1 - (alpha if inside else alpha / 2))
+    t = stats.t.ppf(1 - (alpha if inside else alpha / 2), df)
     per_error = np.sqrt(n) / std
     # The sample deviation over the true one: its mean is nearly 1, its deviation 1 / sqrt(2 df).
     spread = _REACH / np.sqrt(2 * df)
@@ -56,10 +59,11 @@ def verdict_power(
     if inside:
         upper = (tolerance - difference) * per_error - t_u
         lower = -(tolerance + difference) * per_error + t_u
-        chance = special.ndtr(upper) - special.ndtr(lower)
+        chance = stats.norm.cdf(upper) - stats.norm.cdf(lower)
     else:
-        chance = special.ndtr((abs(difference) - tolerance) * per_error - t_u)
-    return np.clip((half * _NODE_WEIGHTS * _density(u, df[..., None]) * chance).sum(-1), 0, 1)
+        chance = stats.norm.cdf((abs(difference) - tolerance) * per_error - t_u)
+    density = stats.chi.pdf(u, df[..., None], scale=1 / np.sqrt(df[..., None]))
+    return np.clip((half * _NODE_WEIGHTS * density * chance).sum(-1), 0, 1)
 
 
 def seeds_needed(
@@ -68,13 +72,11 @@ def seeds_needed(
     difference: float = 0.0,
     *,
     have: int = 0,
-    power: float = 0.8,
     alpha: float = 0.05,
-    most: int = MOST_SEEDS,
 ) -> int | None:
     """How many seeds beyond those at hand a verdict would need.
 
-    The smallest number that reaches the true verdict with the chance ``power``, were the true
+    The smallest number that reaches the true verdict with the chance :data:`POWER`, were the true
     deviation and difference as given. Deviations of three seeds are themselves uncertain by half or
     more, and so is this number. With a tolerance of 0 it is for showing that two methods differ.
 
@@ -83,38 +85,28 @@ def seeds_needed(
         tolerance: half the width of the band about 0.
         difference: the true difference: 0 to plan a reproduction, else that of a sample.
         have: seeds at hand.
-        power: the chance wanted, above alpha.
         alpha: the level of the tests.
-        most: where to stop looking.
 
     Returns:
-        At least 0; None where ``most`` seeds in total are not enough.
+        At least 0; None where :data:`MOST_SEEDS` in total are not enough.
 
     Raises:
-        UserError: a negative deviation or tolerance, or a chance that is none.
+        UserError: a negative deviation or tolerance, or a level that is none.
     """
     require_between(alpha, 0, 0.5, "alpha")
-    require_between(power, alpha, 1, "the power")
     if not (0 <= std < np.inf and 0 <= tolerance < np.inf and np.isfinite(difference)):
         raise UserError(
             "seeds cannot be planned without a finite deviation and tolerance from 0 up"
         )
 
     def first(tried: Array) -> int | None:
-        enough = verdict_power(tried, std, tolerance, difference, alpha) >= power
+        enough = verdict_power(tried, std, tolerance, difference, alpha) >= POWER
         return int(np.argmax(enough)) if enough.any() else None
 
     # A coarse search, then every number in the gap: above alpha, the power rises with n.
-    coarse = np.unique(np.geomspace(2, most, 32).round())
+    coarse = np.unique(np.geomspace(2, MOST_SEEDS, 32).round())
     found = first(coarse)
     if found is None:
         return None
     every = np.arange(coarse[found - 1] + 1 if found else 2, coarse[found] + 1)
     return max(0, int(every[first(every) or 0]) - have)
-
-
-def _density(u: Array, df: Array) -> Array:
-    """Density of the sample deviation over the true one: sqrt(chi2(df) / df)."""
-    half = df / 2
-    log = np.log(2.0) + half * np.log(half) - special.gammaln(half) - half * u * u
-    return np.exp(log + special.xlogy(df - 1, u))

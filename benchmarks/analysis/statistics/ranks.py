@@ -1,6 +1,8 @@
-"""Methods ranked over tasks: average ranks, Friedman's test, Nemenyi's critical difference.
+"""Methods over many tasks: ranks with Friedman's and Nemenyi's tests, and the AlgoPerf score.
 
-Demšar 2006, "Statistical Comparisons of Classifiers over Multiple Data Sets", section 3.2.
+- Demšar 2006, "Statistical Comparisons of Classifiers over Multiple Data Sets", section 3.2.
+- Dahl et al. 2023, "Benchmarking Neural Network Training Algorithms" (arXiv 2306.07179), section on
+  performance profiles, after Dolan and Moré 2002.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from benchmarks.analysis.statistics.arrays import Array, cost_sign, require_between
+from benchmarks.analysis.statistics.arrays import Array, cost_sign
 from tasks.errors import UserError
+
+ALPHA = 0.05
+R_MAX = 4.0
+"""Where the performance profile ends, as in the paper."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,20 +41,20 @@ class RankTable:
     critical_difference: float | None
 
 
-def rank_table(values: ArrayLike, better: str, alpha: float = 0.05) -> RankTable:
+def rank_table(values: ArrayLike, better: str) -> RankTable:
     """Rank methods on each task.
 
     Args:
         values: shape (tasks, methods). NaN where a method has none: it ranks last there, tied with
             the others that have none.
         better: ``"higher"`` or ``"lower"``, as :data:`benchmarks.records.row.METRICS` has it.
-        alpha: the level of the critical difference.
 
     Raises:
         UserError: another shape, or a metric without a better direction.
     """
+    from scipy import stats
+
     sign = cost_sign(better)
-    require_between(alpha, 0, 1, "alpha")
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise UserError("ranks need a table of values with a row a task and a column a method")
@@ -61,12 +66,42 @@ def rank_table(values: ArrayLike, better: str, alpha: float = 0.05) -> RankTable
         ranks=ranks,
         mean_ranks=ranks.mean(axis=0),
         p_value=float(stats.friedmanchisquare(*ranks.T).pvalue) if testable else None,
-        critical_difference=critical_difference(tasks, methods, alpha) if testable else None,
+        critical_difference=critical_difference(tasks, methods) if testable else None,
     )
 
 
 @lru_cache(maxsize=128)
-def critical_difference(tasks: int, methods: int, alpha: float = 0.05) -> float:
-    """Nemenyi's critical difference of mean ranks (Demšar 2006, section 3.2.2)."""
-    q = stats.studentized_range.ppf(1 - alpha, methods, np.inf) / math.sqrt(2)
+def critical_difference(tasks: int, methods: int) -> float:
+    """Nemenyi's critical difference of mean ranks at 0.05 (Demšar 2006, section 3.2.2)."""
+    from scipy import stats
+
+    q = stats.studentized_range.ppf(1 - ALPHA, methods, np.inf) / math.sqrt(2)
     return float(q * math.sqrt(methods * (methods + 1) / (6 * tasks)))
+
+
+def algoperf_score(costs: ArrayLike) -> Array:
+    """The area under each method's performance profile from 1 to R_MAX, over R_MAX - 1.
+
+    The profile is the share of tasks that a method does at no more than tau times the lowest cost
+    of any method. It is a step function, so the integral is a sum: a task adds the part of
+    [1, R_MAX] that lies above the ratio of the method's cost to the lowest.
+
+    Args:
+        costs: shape (tasks, methods), positive, lower is better (time or energy to the target).
+            NaN or infinite where the target was missed.
+
+    Returns:
+        Scores (methods,) from 0 (nothing within R_MAX times the best) to 1 (best on every task).
+
+    Raises:
+        UserError: another shape, no task, or a cost that is not positive.
+    """
+    array = np.array(costs, dtype=np.float64)
+    if array.ndim != 2 or 0 in array.shape:
+        raise UserError("a profile needs a table of costs with a row a task and a column a method")
+    array[np.isnan(array)] = np.inf
+    if (array <= 0).any():
+        raise UserError("a profile needs positive costs: leave out the task whose cost is not")
+    best = array.min(axis=1, keepdims=True)
+    ratios = np.divide(array, best, out=np.full(array.shape, np.inf), where=np.isfinite(array))
+    return (np.maximum(0.0, R_MAX - ratios) / (R_MAX - 1)).mean(axis=0)

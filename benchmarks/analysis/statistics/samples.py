@@ -1,4 +1,4 @@
-"""A few values over seeds: mean, sample standard deviation, geometric mean, an interval."""
+"""A few values over seeds: mean, sample standard deviation, an interval, a tested difference."""
 
 from __future__ import annotations
 
@@ -16,9 +16,22 @@ class Interval:
     low: float
     high: float
 
-    def contains(self, value: float) -> bool:
-        """Whether ``value`` lies in it, ends included."""
-        return self.low <= value <= self.high
+
+@dataclass(frozen=True)
+class Effect:
+    """The difference of two means, a minus b, and its test.
+
+    Attributes:
+        difference: in the unit of the values, or of their logarithms.
+        p_value: None where the values do not vary, or cannot be seen to.
+        test: the name of the test; empty where there is a single value each, which has none.
+        reason: what is particular about it; empty for most.
+    """
+
+    difference: float
+    p_value: float | None
+    test: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,14 +59,3 @@ def describe(values: Collection[float]) -> Sample:
         return Sample(next(iter(values)), 0.0 if n > 1 else None, n)
     mean = math.fsum(values) / n
     return Sample(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1)), n)
-
-
-def geometric_mean(values: Collection[float]) -> float:
-    """Geometric mean of n >= 1 positive numbers: the mean of ratios.
-
-    Raises:
-        UserError: there is no value, or one is not positive.
-    """
-    if not values or min(values) <= 0:
-        raise UserError("a geometric mean needs positive values: leave out zeros and negatives")
-    return math.exp(math.fsum(map(math.log, values)) / len(values))

@@ -36,6 +36,7 @@ _COUNTED = (
     *("macs", "macs_per_pass", "macs_backbone"),
 )
 _MEASURED_UNITS = ("s", "J", "images/s", "J/image", "W")
+_GROUPS = {"s": "times", "B": "memory", "J": "energy", "J/image": "energy", "images/s": "speed"}
 _MEASURED = ("mem_rest", "mem_alloc_retries")
 _OF_THE_BUDGET = ("steps", "spent_epochs", "spent_samples", "spent_steps", "spent_train_flops")
 _UNCOMPARED = ("phase", "epoch", "seconds", "joules")
@@ -253,3 +254,30 @@ def _shares(rows: Iterable[Row]) -> dict[Key, float]:
         for row in rows
         if row.unit == "%" and row.status == OK and row.value is not None
     }
+
+
+def measured_ratios(compared: Iterable[Compared]) -> list[dict[str, Any]]:
+    """Repetition over run of what was measured in both, by what it is, as JSON can hold it."""
+    groups: dict[str, list[Compared]] = {}
+    for each in compared:
+        if each.kind == MEASURED and (each.ratio or 0) > 0:
+            kind = _GROUPS.get(each.unit) or (
+                f"values in {each.unit}" if each.unit else "other values"
+            )
+            groups.setdefault(kind, []).append(each)
+    found = []
+    for kind, members in groups.items():
+        ratios = [each.ratio for each in members if each.ratio is not None]
+        found.append(
+            {
+                "kind": kind,
+                "ratio": statistics.geometric_mean(ratios),
+                "lowest": min(ratios),
+                "highest": max(ratios),
+                "within": sum(each.agrees for each in members),
+                "of": len(members),
+                "tolerance": USUAL.get(members[0].unit, USUAL[""]),
+                "numbers": [each.as_dict() for each in members],
+            }
+        )
+    return found

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.analysis.repetition.agreement import (
+from benchmarks.analysis.agreement import (
     COUNTED,
     MEASURED,
     SEEDED,
-    USUAL,
     Compared,
     disagreements,
+    measured_ratios,
 )
 from benchmarks.records.identity.origin import KERNELS, Change
 from benchmarks.report.card.layout import number
 
 AGREE, DIFFER = "agree", "differ"
 _SHOWN = 8
-_GROUPS = {"s": "times", "B": "memory", "J": "energy", "J/image": "energy", "images/s": "speed"}
 
 
 def verdict(
@@ -33,7 +31,7 @@ def verdict(
     """What came of a repetition.
 
     Args:
-        compared: of :func:`benchmarks.analysis.repetition.agreement.compare_runs`.
+        compared: of :func:`benchmarks.analysis.agreement.compare_runs`.
         changed: what the repetition was made of that the run was not.
         doubts: what is wrong with the run's own files, a sentence each; any makes it differ.
         exactly: whether bit by bit equality was asked for.
@@ -60,7 +58,7 @@ def verdict(
         },
         "differing": [each.as_dict() for each in wrong],
         "unequal": [each.as_dict() for found in kinds.values() for each in found if not each.equal],
-        "measured": _measured(compared),
+        "measured": measured_ratios(compared),
     }
 
 
@@ -143,33 +141,6 @@ def _because(changed: Sequence[Change]) -> str:
     if {change.kind for change in changed} - set(known):
         parts.append("not all kernels of both are recorded")
     return f" ({'; '.join(parts)})" if parts else ""
-
-
-def _measured(compared: Sequence[Compared]) -> list[dict[str, Any]]:
-    """Ratios of what was measured in both, by what it is."""
-    groups: dict[str, list[Compared]] = {}
-    for each in compared:
-        if each.kind == MEASURED and (each.ratio or 0) > 0:
-            kind = _GROUPS.get(each.unit) or (
-                f"values in {each.unit}" if each.unit else "other values"
-            )
-            groups.setdefault(kind, []).append(each)
-    found = []
-    for kind, members in groups.items():
-        ratios = [each.ratio for each in members if each.ratio is not None]
-        found.append(
-            {
-                "kind": kind,
-                "ratio": statistics.geometric_mean(ratios),
-                "lowest": min(ratios),
-                "highest": max(ratios),
-                "within": sum(each.agrees for each in members),
-                "of": len(members),
-                "tolerance": USUAL.get(members[0].unit, USUAL[""]),
-                "numbers": [each.as_dict() for each in members],
-            }
-        )
-    return found
 
 
 def _line(each: Mapping[str, Any]) -> str:

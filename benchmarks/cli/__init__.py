@@ -20,20 +20,24 @@ USER_ERROR = 2
 """The exit code for bad input or a missing resource."""
 
 VERBS = {
-    "check-method": "benchmarks.cli.check_method:check_method",
-    "compare": "benchmarks.cli.compare:compare",
-    "explain": "benchmarks.cli.explain:explain",
-    "gate": "benchmarks.cli.gate:gate",
-    "list": "benchmarks.cli.list:list_known",
-    "publish": "benchmarks.cli.publish:publish",
-    "report": "benchmarks.cli.report:report",
-    "reproduce": "benchmarks.cli.reproduce:reproduce",
-    "rerun": "benchmarks.cli.rerun:rerun",
     "run": "benchmarks.cli.run:run",
-    "show": "benchmarks.cli.show:show",
-    "table": "benchmarks.cli.table:table",
+    "list": "benchmarks.cli.list:list_known",
     "verify": "benchmarks.cli.verify:verify",
+    "reproduce": "benchmarks.cli.reproduce:reproduce",
+    "report": "benchmarks.cli.report:report",
+    "compare": "benchmarks.cli.compare:compare",
+    "show": "benchmarks.cli.show:show",
+    "rerun": "benchmarks.cli.rerun:rerun",
+    "publish": "benchmarks.cli.publish:publish",
+    "check": "benchmarks.cli.check:check",
 }
+OLD_NAMES = {
+    "table": ("report", "benchmarks.cli.report:report"),
+    "gate": ("compare --against", "benchmarks.cli.gate:gate"),
+    "explain": ("show", "benchmarks.cli.show:explain"),
+    "check-method": ("check", "benchmarks.cli.check:check"),
+}
+"""Names of commands until 1.0: what to write now, and what runs."""
 
 
 class _Verbs(TyperGroup):
@@ -43,11 +47,17 @@ class _Verbs(TyperGroup):
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in VERBS:
+        if cmd_name in OLD_NAMES:
+            new, place = OLD_NAMES[cmd_name]
+            sentence = f"note: 'depthbench {cmd_name}' is now 'depthbench {new}'"
+            print(f"{sentence}; the old name goes with 1.0", file=sys.stderr)
+        elif cmd_name in VERBS:
+            place = VERBS[cmd_name]
+        else:
             from tasks.errors import unknown_name
 
             raise unknown_name("command", cmd_name, VERBS)
-        module, _, function = VERBS[cmd_name].partition(":")
+        module, _, function = place.partition(":")
         verb = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
         verb.command(cmd_name)(getattr(importlib.import_module(module), function))
         return typer.main.get_command(verb)

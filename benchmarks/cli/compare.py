@@ -1,4 +1,4 @@
-"""``depthbench compare``: methods against a baseline, by differences of equal seeds."""
+"""``depthbench compare``: methods against a baseline, or results against earlier ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmarks.analysis.compare.comparing import compare_results
 from benchmarks.analysis.compare.conditions import MIXABLE, parse_allowed
 from benchmarks.analysis.compare.pairs import Comparison
 from benchmarks.analysis.compare.tasks import Setting
+from benchmarks.cli.gate import gate
 from benchmarks.report.comparison import (
     Block,
     closing,
@@ -21,6 +22,7 @@ from benchmarks.report.comparison import (
     show,
     show_overview,
 )
+from tasks.errors import UserError
 
 
 def compare(
@@ -44,18 +46,38 @@ def compare(
         list[str] | None,
         typer.Option(
             help="A difference that does not count, as top1=0.5 or train_time=5%: then equivalence "
-            "is tested too; may be given several times."
+            "is tested too (not with --against); may be given several times."
         ),
     ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option(help=f"What runs may differ in, out of {', '.join(MIXABLE)}."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge the results against earlier ones, a file of --write or a results folder, "
+            "and exit with 1 if any got worse beyond noise, failed or vanished."
+        ),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="With --against: the false-alarm rate over all tests.")
+    ] = 0.05,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="With --against: fail on what cannot be compared or judged, too."
+        ),
+    ] = False,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="With --against FILE: write the results into it instead."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
 ) -> None:
-    """Compare methods with a baseline by the differences of runs with the same seed.
+    """Compare methods with a baseline, or results with earlier ones.
 
     Every network of every method is compared with the baseline on the same task, data set and
     architecture: n, means, the paired difference (the ratio, of costs) with its 95 % interval, p,
@@ -63,8 +85,20 @@ def compare(
     cuDNN), in another precision, under another profile, budget, recipe or data, or with other seeds
     are refused unless --allow names that.
 
+    With --against, the results as a whole are tested against earlier ones, for CI: see
+    docs/compare.md.
+
     Example: depthbench compare results/quickstart --metric top1 --tolerance top1=1
+
+    Example: depthbench compare results/quickstart --against results/main.csv
     """
+    if against is not None:
+        if baseline is not None or allow:
+            raise UserError("--baseline and --allow compare methods: leave them out with --against")
+        gate(results, against, metric, tolerance, alpha, strict, write, as_json)
+        return
+    if write or strict:
+        raise UserError("--write and --strict need --against FILE")
     found = compare_results(
         results, metric or (), baseline, tolerance or (), parse_allowed(allow or ())
     )

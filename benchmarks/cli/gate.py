@@ -1,4 +1,4 @@
-"""``depthbench gate``: fail a change whose results got worse beyond noise."""
+"""``depthbench compare --against``: fail a change whose results got worse beyond noise."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ def gate(
             "may be given several times."
         ),
     ] = None,
-    smallest: Annotated[
+    tolerance: Annotated[
         list[str] | None,
         typer.Option(
+            "--tolerance",
+            "--smallest",
             help="The smallest worsening that counts, as top1=0.5 or train_time=10%; may be given "
-            "several times."
+            "several times.",
         ),
     ] = None,
     alpha: Annotated[
@@ -68,7 +70,7 @@ def gate(
     number; parameters, MACs and other counts may not get worse at all. Times, energies and peak
     memory are compared on the same hardware alone. What is new is told.
 
-    Example: depthbench gate results/quickstart --against results/main.csv --smallest train_time=10%
+    Example: depthbench compare results/quickstart --against results/main.csv
     """
     require_between(alpha, 0, 1, "--alpha")
     found = summarise_folders(results)
@@ -93,7 +95,7 @@ def gate(
         return
     reference = read_reference(against)
     columns = columns_judged(metric or (), reference, found)
-    sizes = parse_sizes(smallest or (), columns, "--smallest")
+    sizes = parse_sizes(tolerance or (), columns, "--tolerance")
     _note(reference)
     _note(found)
     checks = judge(reference, found, columns, alpha, sizes)

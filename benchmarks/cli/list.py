@@ -34,7 +34,7 @@ def list_known(
         Path | None, typer.Option(help="A Python file with methods of your own, listed as well.")
     ] = None,
 ) -> None:
-    """List methods, tasks, data sets, networks and suites, one line each.
+    """List methods, tasks, datasets, models and suites.
 
     Example: depthbench list --json
     """

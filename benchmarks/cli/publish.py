@@ -29,7 +29,7 @@ def publish(
         bool, typer.Option("--json", help="Print the paths as one JSON document.")
     ] = False,
 ) -> None:
-    """Copy results into a repository, without logs and checkpoints, and write the page about all.
+    """Copy results into a repository, with a page about all.
 
     Each folder goes to TO/published/NAME, where it takes the place of an earlier one of the same
     suite. TO/README.md then has a section for everything published: its table, what was run where

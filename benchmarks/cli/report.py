@@ -1,4 +1,4 @@
-"""``depthbench report``: tables, figures and a page of one or more results folders."""
+"""``depthbench report``: the table of results folders; with ``--page``, figures and a page too."""
 
 from __future__ import annotations
 
@@ -8,45 +8,88 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.report.build import FORMATS, write_report
+from tasks.errors import UserError, unknown_name
+
+TABLES = ("md", "csv", "latex")
 
 
 def report(
     results: Annotated[
-        list[Path], typer.Argument(help="Folders that 'depthbench run' has written to.")
+        list[Path], typer.Argument(help="Folders that 'depthbench run' wrote to, one or more.")
     ],
     formats: Annotated[
-        str, typer.Option("--format", help="What to write: some of md, latex, csv and html.")
-    ] = ",".join(FORMATS),
+        str | None,
+        typer.Option(
+            "--format",
+            help="What to print: md (the default), csv or latex. With --page, what to write: some "
+            "of md, latex, csv and html, separated by commas; all by default.",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column in place of the default ones, such as ece, top1:val or latency@1; "
+            "may be given several times."
+        ),
+    ] = None,
+    metrics: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page", help="Write tables, figures and one HTML page into a folder instead."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The folder to write into; the default is RESULTS/report, or report for several "
-            "folders."
+            help="That folder; the default is RESULTS/report, or report for several folders."
         ),
     ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Columns of the tables in place of the default ones, such as top1,ece:val or "
-            "latency@1."
-        ),
+    figures: Annotated[
+        int | None, typer.Option(help="Figures to draw at most; the default is 20.", min=0)
     ] = None,
-    figures: Annotated[int, typer.Option(help="How many figures to draw at most.", min=0)] = 20,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the paths as one JSON document.")
+        bool, typer.Option("--json", help="Print the paths of --page as one JSON document.")
     ] = False,
 ) -> None:
-    """Write tables for a README and a paper, figures, and a page that explains every cell.
+    """Print the table of results, or write figures and a page.
 
-    Writes report.md, report.tex, report.csv (tidy), report.html (one file, no network) and
-    figures/*.png and *.pdf. The same results give the same bytes.
+    The table is also written as table.md, table.csv and table.tex into RESULTS. --page writes
+    report.md, report.tex, report.csv (tidy), report.html (one file, no network) and figures/*.png
+    and *.pdf; --out, --figures and --json imply it. The same results give the same bytes.
 
-    Example: depthbench report results/quickstart --format md,html --metrics top1,train_time
+    Example: depthbench report results/quickstart --metric top1 --metric train_time
+
+    Example: depthbench report results/quickstart --page --format md,html
     """
+    asked = _names([formats] if formats else [])
+    columns = _names([*(metric or ()), *(metrics or ())])
+    if page or out is not None or figures is not None or as_json or "html" in asked:
+        _write_page(results, asked, columns, out, 20 if figures is None else figures, as_json)
+        return
+    from benchmarks.report.tables import write_tables
+
+    if len(asked) > 1:
+        raise UserError("--format takes one of md, csv and latex; with --page it takes several")
+    form = asked[0] if asked else "md"
+    if form not in TABLES:
+        raise unknown_name("format", form, TABLES)
+    print("\n".join(write_tables(folder, columns)[form] for folder in results), end="")
+
+
+def _write_page(
+    results: list[Path],
+    formats: list[str],
+    columns: list[str],
+    out: Path | None,
+    figures: int,
+    as_json: bool,
+) -> None:
+    from benchmarks.report.build import FORMATS, write_report
+
     if out is None:
         out = results[0] / "report" if len(results) == 1 else Path("report")
-    done = write_report(results, out, _names([formats]), _names(metrics or ()), figures)
+    done = write_report(results, out, formats or list(FORMATS), columns, figures)
     if as_json:
         files = [str(path) for path in done.files]
         print(json.dumps({"files": files, "left_out": done.left_out}, indent=2))

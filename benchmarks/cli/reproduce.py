@@ -91,7 +91,7 @@ def reproduce(
         bool, typer.Option("--strict", help="Exit with 1 if a claim is contradicted.")
     ] = False,
 ) -> None:
-    """Run what is behind a paper's table, and print reported beside measured with a verdict.
+    """Run a paper's table: reported vs. measured, with a verdict.
 
     Runs that are finished are not run again. Only the profile paper can confirm or contradict a
     claim: what a smaller one measures stands beside it.
@@ -138,7 +138,7 @@ def reproduce(
         print_findings(made, findings)
         print(f"written: {', '.join(map(str, files))}")
         if made.controls:
-            print(f"controls are beside the runs: depthbench table {store.path}")
+            print(f"controls are beside the runs: depthbench report {store.path}")
     contradicted = strict and any(each.verdict == CONTRADICTED for each in findings)
     if driver.failures() or contradicted:
         raise typer.Exit(1)

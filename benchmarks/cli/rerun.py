@@ -57,9 +57,14 @@ def rerun(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run's folder, RESULTS/runs/RUN_ID, or RESULTS/ and the beginning of its id."
+            help="A run's folder, RESULTS/ and a unique part of its name, or RESULTS with --method "
+            "and --seed."
         ),
     ],
+    method: Annotated[
+        str | None, typer.Option(help="The run of RESULTS with this method, as tables call it.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The run of RESULTS with this seed.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the repetition; default results/reruns/RUN_ID."),
@@ -82,7 +87,7 @@ def rerun(
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
 ) -> None:
-    """Repeat a finished run in a new folder and compare the two, number by number.
+    """Repeat a finished run and compare the two, value by value.
 
     Parameters and operations must be equal; accuracy must be equal bit by bit where code, data,
     versions, device and instruction sets are those of the run, and within noise elsewhere; time,
@@ -91,7 +96,7 @@ def rerun(
 
     Example: depthbench rerun results/published/quickstart/digits-end_to_end-s0
     """
-    original = read_original(run)
+    original = read_original(find_run(run, method, seed))
     messages = console(stderr=as_json)
     spec = dict(original.manifest["spec"])
     require_trust(RunSpec.from_dict(spec), original.folder / MANIFEST, trust)
@@ -117,13 +122,12 @@ def rerun(
     raise typer.Exit(int(found["verdict"] == DIFFER))
 
 
-def read_original(told: str) -> Original:
+def read_original(folder: Path) -> Original:
     """The run to repeat.
 
     Raises:
-        UserError: no run is meant, it is not finished, or its records are not what it wrote.
+        UserError: it is not finished, or its records are not what it wrote.
     """
-    folder = find_run(told)
     record = finished_record(folder)
     doubts = []
     holds = id_holds(record.manifest)

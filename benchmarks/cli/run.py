@@ -57,13 +57,13 @@ def run(
         Path | None, typer.Option(help="A Python file with methods or tasks of your own.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and time the plan; write nothing.")
+        bool, typer.Option("--plan", "--dry-run", help="Check and time the plan; write nothing.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
 ) -> None:
-    """Run every method of a suite on its tasks; the same command goes on where it stopped.
+    """Run a suite; the same command resumes it.
 
     Exits with 0 when every run is finished, 1 when one failed, 130 after Ctrl-C, and 128 and the
     signal's number after SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2: the run under way ends its step and

@@ -26,7 +26,7 @@ def verify(
         bool, typer.Option("--strict", help="Exit with 1 if an exact claim is contradicted.")
     ] = False,
 ) -> None:
-    """Compute the papers' parameters, multiply-adds and disk sizes, and say which hold.
+    """Compute the exact values that papers report; no training.
 
     A figure is reproduced if it rounds to the printed one: the tolerance is half a unit of the
     last printed digit. Claims that take training or other hardware get a verdict that says so.

@@ -226,7 +226,7 @@ class Subject:
     def _build(self, arch: str | Mapping[str, Any], seed: int = SEED, **recipe: Any) -> Built:
         return build_run(
             RunSpec(
-                suite="check-method",
+                suite="check",
                 profile="smoke",
                 task=self.task,
                 task_options={**self.ground.options, "arch": arch},

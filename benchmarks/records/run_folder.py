@@ -22,37 +22,69 @@ from tasks.errors import UserError, did_you_mean
 _SHOWN = 5
 
 
-def find_run(told: str | Path) -> Path:
+def find_run(given: str | Path, method: str | None = None, seed: int | None = None) -> Path:
     """The folder of a run.
 
     Args:
-        told: the folder itself, ``RESULTS/runs/RUN_ID``; or ``RESULTS/`` and the beginning of an
-            id; or ``RESULTS`` where it holds one run alone.
+        given: the folder itself, ``RESULTS/runs/RUN_ID``; or ``RESULTS/`` and a part of the name
+            that no other run has; or ``RESULTS`` where one run alone is left.
+        method: the method's label in tables, or its name.
+        seed: of the run.
 
     Raises:
         UserError: no run is meant by it, or several are.
     """
-    path = Path(told).expanduser()
-    if _is_run(path):
+    path = Path(given).expanduser()
+    chosen = method is not None or seed is not None
+    if _is_run(path) and not chosen:
         return path
     if (path / "runs").is_dir():
         known = found = _runs(path / "runs")
     else:
         known = _runs(path.parent / "runs") + _runs(path.parent)
-        found = [run for run in known if run.name.startswith(path.name)]
+        begun = [run for run in known if run.name.startswith(path.name)]
+        found = begun or [run for run in known if path.name and path.name in run.name]
+    found = _chosen(found, method, seed)
     if len(found) == 1:
         return found[0]
+    wanted = "".join(
+        f" with --{name} {value}"
+        for name, value in (("method", method), ("seed", seed))
+        if value is not None
+    )
     if found:
-        names = [run.name for run in found]
+        names = [f"{run.name} ({label_of(run)})" for run in found]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         raise UserError(
-            f"{told} may be any of {len(names)} runs ({', '.join(names[:_SHOWN])}{more}): "
-            "name one of them"
+            f"{given}{wanted} may be any of {len(names)} runs ({', '.join(names[:_SHOWN])}{more}): "
+            "name one of them, or give RESULTS with --method and --seed"
         )
+    near = "" if wanted else did_you_mean(path.name, [run.name for run in known])
     raise UserError(
-        f"there is no run {told}{did_you_mean(path.name, [run.name for run in known])}: name the "
-        "folder of a run, RESULTS/runs/RUN_ID, or RESULTS/ and the beginning of its id"
+        f"there is no run {given}{wanted}{near}: name the folder of a run, RESULTS/runs/RUN_ID, or "
+        "RESULTS/ and a part of its name"
     )
+
+
+def label_of(run: Path) -> str:
+    """The method of a run as tables call it, from its manifest; ``?`` where there is none."""
+    manifest = read_manifest(run) or {}
+    return str(manifest.get("label", "?"))
+
+
+def _chosen(runs: list[Path], method: str | None, seed: int | None) -> list[Path]:
+    """The runs of a method and seed; a label goes before a name that several labels share."""
+    if seed is not None:
+        runs = [run for run in runs if _spec(run).get("seed") == seed]
+    if method is None:
+        return runs
+    labelled = [run for run in runs if label_of(run) == method]
+    return labelled or [run for run in runs if _spec(run).get("method") == method]
+
+
+def _spec(run: Path) -> dict[str, Any]:
+    spec = (read_manifest(run) or {}).get("spec")
+    return spec if isinstance(spec, dict) else {}
 
 
 def finished_record(folder: Path) -> Record:

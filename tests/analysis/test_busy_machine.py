@@ -106,7 +106,7 @@ def test_on_quiet_machines_the_same_change_fails_the_gate(tmp_path: Path) -> Non
 def test_the_reference_keeps_the_values_with_the_reason(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "a", VALUES, LOUD_BASE)
     file = tmp_path / "main.csv"
-    command = ["gate", str(folder), "--against", str(file), "--write"]
+    command = ["compare", str(folder), "--against", str(file), "--write"]
     assert f"1 of them were measured on a {BUSY}" in CliRunner().invoke(app, command).stdout
     assert json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["busy"] == 1
     lines = list(csv.DictReader(file.open()))

@@ -1,4 +1,4 @@
-"""``depthbench compare`` and ``depthbench gate`` as users and CI run them."""
+"""``depthbench compare``, with and without ``--against``, as users and CI run them."""
 
 from __future__ import annotations
 
@@ -85,16 +85,17 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
 
 def test_the_reference_of_the_checkout_is_that_of_the_published_quickstart(tmp_path: Path) -> None:
     file = tmp_path / "main.csv"
-    depthbench("gate", PUBLISHED / "quickstart", "--against", file, "--write")
+    depthbench("compare", PUBLISHED / "quickstart", "--against", file, "--write")
     assert file.read_bytes() == (ROOT / "results" / "main.csv").read_bytes(), (
-        "write it with: depthbench gate results/published/quickstart --against results/main.csv "
+        "write it with: depthbench compare results/published/quickstart --against results/main.csv "
         "--write"
     )
 
 
-@pytest.mark.parametrize("verb", ["compare", "gate"])
-def test_help_has_an_example(verb: str) -> None:
-    assert f"Example: depthbench {verb} results/quickstart" in depthbench(verb, "--help").stdout
+def test_help_has_an_example_of_each_question() -> None:
+    told = depthbench("compare", "--help").stdout
+    assert "Example: depthbench compare results/quickstart" in told
+    assert "--against results/main.csv" in told
 
 
 def test_the_exit_code_of_the_gate_is_for_ci(tmp_path: Path) -> None:
@@ -109,16 +110,16 @@ def test_the_exit_code_of_the_gate_is_for_ci(tmp_path: Path) -> None:
         "fatter": write_folder(tmp_path / "fatter", fatter),
         "vanished": write_folder(tmp_path / "vanished", {"plain": BEFORE["plain"]}),
     }
-    assert "--write'" in one_error(depthbench("gate", before, "--against", main))
-    done = depthbench("gate", before, "--against", main, "--write")
+    assert "--write'" in one_error(depthbench("compare", before, "--against", main))
+    done = depthbench("compare", before, "--against", main, "--write")
     assert (done.returncode, done.stdout) == (0, f"wrote 4 lines of mine to {main}\n")
-    ends = {name: depthbench("gate", f, "--against", main) for name, f in folders.items()}
+    ends = {name: depthbench("compare", f, "--against", main) for name, f in folders.items()}
     assert {name: end.returncode for name, end in ends.items()} == {
         "worse": 1, "noise": 0, "fatter": 1, "vanished": 1,
     }  # fmt: skip
-    assert depthbench("gate", before, "--against", before).returncode == 0
+    assert depthbench("compare", before, "--against", before).returncode == 0
     assert "gate failed: 4 judged, 1 worse." in ends["worse"].stdout
-    told = json.loads(depthbench("gate", folders["worse"], "--against", main, "--json").stdout)
+    told = json.loads(depthbench("compare", folders["worse"], "--against", main, "--json").stdout)
     assert not told["passed"]
     assert told["checks"][0]["verdict"] == "worse"
     assert told["checks"][0]["before"] == {"0": 92.0, "1": 92.5, "2": 93.0}
@@ -145,7 +146,7 @@ def test_neither_verb_imports_torch_and_scipy_only_where_something_is_tested(
     tmp_path: Path,
 ) -> None:
     folder = str(write_folder(tmp_path / "results", BEFORE))
-    compare, gate = ["compare", folder], ["gate", folder, "--against", folder]
+    compare, gate = ["compare", folder], ["compare", folder, "--against", folder]
     counts = ["--metric", "params_inference"]
     untested = modules_of([*compare, *counts], [*gate, *counts], ["list"])
     assert not {"torch", "scipy"} & untested

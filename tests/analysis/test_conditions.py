@@ -146,7 +146,7 @@ def test_two_versions_of_one_run_are_not_pooled(tmp_path: Path) -> None:
     b = write_folder(tmp_path / "b", {**PLAIN, "ours": {"top1": seeds(80, 81, 82)}})
     sentence = refusal([a, b])
     assert f"{a} and {b} both have a run of ours with seed 0 on digits, small" in sentence
-    assert "depthbench gate" in sentence
+    assert "--against BEFORE" in sentence
 
 
 def test_allow_takes_the_names_of_differences() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cli import VERBS
+
 ROOT = Path(__file__).parents[2]
 HEADER = (
     "suite,run_id,task,dataset,arch,method,variant,seed,phase,metric,value,unit,status,reason\n"
@@ -101,7 +103,7 @@ def test_list_shows_the_methods_of_a_file(tmp_path: Path) -> None:
     assert "no method file" in one_error(depthbench("list", "--method-file", tmp_path / "none.py"))
 
 
-@pytest.mark.parametrize("verb", ["list", "run", "show", "table"])
+@pytest.mark.parametrize("verb", ["list", "run", "show", "report"])
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     done = depthbench(verb, "--help")
     assert done.returncode == 0
@@ -116,7 +118,7 @@ def test_the_version_is_the_packages() -> None:
 
 
 def test_a_mistyped_verb_gets_the_nearest_one() -> None:
-    assert "did you mean 'table'" in one_error(depthbench("tabel", "x"))
+    assert "did you mean 'report'" in one_error(depthbench("reprot", "x"))
 
 
 def test_an_unknown_option_is_refused() -> None:
@@ -140,21 +142,21 @@ ROWS = HEADER + (
 def test_table_prints_and_writes_all_formats(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(ROWS)
     for form, suffix in (("md", "md"), ("csv", "csv"), ("latex", "tex")):
-        done = depthbench("table", tmp_path, "--format", form)
+        done = depthbench("report", tmp_path, "--format", form)
         assert done.returncode == 0, done.stderr
         assert done.stdout == (tmp_path / f"table.{suffix}").read_text()
         assert "90.5" in done.stdout
-    chosen = depthbench("table", tmp_path, "--metric", "ece", "--metric", "train_time").stdout
+    chosen = depthbench("report", tmp_path, "--metric", "ece", "--metric", "train_time").stdout
     assert "ECE" in chosen
     assert "top-1" not in chosen
 
 
 def test_table_tells_mistakes_in_one_line(tmp_path: Path) -> None:
-    assert "no" in one_error(depthbench("table", tmp_path))
+    assert "no" in one_error(depthbench("report", tmp_path))
     (tmp_path / "rows.csv").write_text(ROWS[:-9])
-    assert "rows.csv:4: the last line is cut short" in one_error(depthbench("table", tmp_path))
+    assert "rows.csv:4: the last line is cut short" in one_error(depthbench("report", tmp_path))
     (tmp_path / "rows.csv").write_text(ROWS)
-    wrong = depthbench("table", tmp_path, "--metric", "topp1")
+    wrong = depthbench("report", tmp_path, "--metric", "topp1")
     assert "did you mean 'top1'" in one_error(wrong)
 
 
@@ -216,3 +218,55 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("table", "report"),
+        ("gate", "compare --against"),
+        ("explain", "show"),
+        ("check-method", "check"),
+    ],
+)
+def test_an_old_name_runs_with_one_line_on_stderr(old: str, new: str) -> None:
+    done = depthbench(old, "--help")
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"note: 'depthbench {old}' is now 'depthbench {new}'")
+    assert f"│ {old} " not in depthbench("--help").stdout
+
+
+def test_old_and_new_name_print_the_same() -> None:
+    folder = ROOT / "results/published/quickstart"
+    old, new = (depthbench(verb, folder, "--format", "csv") for verb in ("table", "report"))
+    assert old.stdout == new.stdout != ""
+    assert new.stderr == ""
+
+
+def test_every_verb_has_an_example_and_one_line_in_the_help() -> None:
+    lines = depthbench("--help").stdout.splitlines()
+    for verb in VERBS:
+        assert sum(line.startswith(f"│ {verb} ") for line in lines) == 1, verb
+        assert f"Example: depthbench {verb}" in depthbench(verb, "--help").stdout, verb
+
+
+def test_a_run_is_named_by_method_and_seed() -> None:
+    folder = ROOT / "results/published/quickstart"
+    done = depthbench("show", folder, "--method", "replacement", "--seed", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert '"seed": 1' in done.stdout
+    part = next((folder / "runs").glob("*end_to_end*s2*")).name[-12:]
+    assert depthbench("show", folder / part).returncode == 0
+    wrong = one_error(depthbench("show", folder, "--method", "end_to_end"))
+    assert "may be any of" in wrong
+    assert "(end_to_end)" in wrong
+    assert "--seed 7" in one_error(depthbench("show", folder, "--seed", "7"))
+
+
+def test_options_of_one_question_alone_are_refused_for_the_other(tmp_path: Path) -> None:
+    folder = ROOT / "results/published/quickstart"
+    assert "--against FILE" in one_error(depthbench("compare", folder, "--write"))
+    told = one_error(depthbench("compare", folder, "--against", folder, "--baseline", "mind"))
+    assert "--baseline" in told
+    assert "one of md, csv" in one_error(depthbench("report", folder, "--format", "md,csv"))

@@ -1,4 +1,4 @@
-"""``depthbench rerun`` and ``depthbench explain`` as commands, on a run of seconds."""
+"""``depthbench rerun`` and ``depthbench show`` as commands, on a run of seconds."""
 
 from __future__ import annotations
 
@@ -183,12 +183,12 @@ def test_a_repetition_that_fails_says_why(
 
 
 def test_commands_end_with_one_sentence_for_what_they_cannot_read(tmp_path: Path) -> None:
-    assert "there is no run" in one_error(depthbench("explain", tmp_path / "none"))
-    assert "may be any of 15 runs" in one_error(depthbench("explain", PUBLISHED / "quickstart"))
+    assert "there is no run" in one_error(depthbench("show", tmp_path / "none"))
+    assert "may be any of 15 runs" in one_error(depthbench("show", PUBLISHED / "quickstart"))
     assert "there is no run" in one_error(depthbench("rerun", tmp_path / "none"))
 
 
-@pytest.mark.parametrize("verb", ["explain", "rerun"])
+@pytest.mark.parametrize("verb", ["show", "rerun"])
 def test_help_has_an_example(verb: str) -> None:
     done = depthbench(verb, "--help")
     assert done.returncode == 0
@@ -205,7 +205,7 @@ def test_explain_needs_neither_torch_nor_a_second(original: Path) -> None:
     for told in (original, PUBLISHED / "quickstart" / "digits-end_to_end-s0"):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
-            [sys.executable, "-c", script, "explain", str(told)],
+            [sys.executable, "-c", script, "show", str(told)],
             capture_output=True,
             text=True,
             cwd=ROOT,
@@ -221,7 +221,7 @@ def test_explain_needs_neither_torch_nor_a_second(original: Path) -> None:
 
 
 def test_explain_json_is_the_document(original: Path) -> None:
-    document = json.loads(depthbench("explain", original, "--json").stdout)
+    document = json.loads(depthbench("show", original, "--json").stdout)
     assert document["run_id"] == original.name
     assert document["state"] == "finished"
     assert document["id_holds"] is True

@@ -263,7 +263,7 @@ def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 
     def call(*arguments: str | Path) -> str:
-        monkeypatch.setattr("sys.argv", ["depthbench", "show", *map(str, arguments)])
+        monkeypatch.setattr("sys.argv", ["depthbench", "show", *map(str, arguments), "--pictures"])
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()

@@ -50,7 +50,9 @@ def results(tmp_path: Path) -> Path:
 def test_what_an_encoding_has_no_sign_for_is_written_with_other_signs(
     results: Path, env: dict[str, str]
 ) -> None:
-    done = shell("$D table . && $D compare . --baseline plain && $D table nowhere→", results, **env)
+    done = shell(
+        "$D report . && $D compare . --baseline plain && $D report nowhere→", results, **env
+    )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
@@ -65,9 +67,9 @@ def test_signs_that_tables_use_have_plain_ones() -> None:
 
 
 def test_a_name_in_no_encoding_is_printed_with_its_bytes(results: Path) -> None:
-    done = shell("mkdir $'caf\\xe9' && cp rows.csv caf*/ && $D table caf*/ --metric x", results)
+    done = shell("mkdir $'caf\\xe9' && cp rows.csv caf*/ && $D report caf*/ --metric x", results)
     assert done.returncode == 2
-    done = shell("$D table $'nowhere\\xe9'", results)
+    done = shell("$D report $'nowhere\\xe9'", results)
     assert done.returncode == 2
     assert "nowhere\\xe9" in done.stderr
     assert "Traceback" not in done.stderr
@@ -89,18 +91,18 @@ def test_a_name_in_no_encoding_is_printed_with_its_bytes(results: Path) -> None:
 def test_a_stdout_that_takes_nothing_neither_crashes_nor_spoils_a_file(
     results: Path, to: str, code: int, says: str
 ) -> None:
-    done = shell(f"$D table . {to}; exit ${{PIPESTATUS[0]}}", results)
+    done = shell(f"$D report . {to}; exit ${{PIPESTATUS[0]}}", results)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
     assert done.stderr.startswith(f"error: {says}" if says else "")
     assert done.stderr.count("\n") == bool(says)
-    whole = shell("$D table .", results).stdout
+    whole = shell("$D report .", results).stdout
     assert (results / "table.md").read_text(encoding="utf-8") == whole
     assert (results / "rows.csv").read_text(encoding="utf-8") == ROWS
 
 
-@pytest.mark.parametrize("verb", ["table {}", "run quickstart"])
+@pytest.mark.parametrize("verb", ["report {}", "run quickstart"])
 def test_a_working_folder_that_is_gone_is_told(results: Path, verb: str) -> None:
     line = f"mkdir gone && cd gone && rmdir ../gone && exec $D {verb.format(results)}"
     done = shell(line, results)
@@ -112,7 +114,7 @@ def test_a_working_folder_that_is_gone_is_told(results: Path, verb: str) -> None
 
 @pytest.mark.parametrize("columns", ["1", "-3", "9" * 400])
 def test_help_stays_readable_in_any_width(results: Path, columns: str) -> None:
-    done = shell("$D table --help", results, COLUMNS=columns)
+    done = shell("$D report --help", results, COLUMNS=columns)
     assert done.returncode == 0
     assert "--format" in done.stdout
     assert "folder" in done.stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cli.check_method import read_options
+from benchmarks.cli.check import read_options
 from tasks.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def depthbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return python("-m", "benchmarks", "check-method", *arguments, cwd=cwd)
+    return python("-m", "benchmarks", "check", *arguments, cwd=cwd)
 
 
 def test_a_file_of_methods_is_checked_one_by_one_and_a_failure_is_exit_code_1(tmp_path):
@@ -127,4 +127,4 @@ def test_the_help_has_an_example_and_needs_no_torch(tmp_path):
     )
     done = python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Example: depthbench check-method" in done.stdout
+    assert "Example: depthbench check" in done.stdout

@@ -115,7 +115,7 @@ def test_unknown_suite(tmp_path):
 
 
 def test_table_of_a_folder_without_results(tmp_path):
-    assert "depthbench run" in sentence(command("table", "nowhere", cwd=tmp_path))
+    assert "depthbench run" in sentence(command("report", "nowhere", cwd=tmp_path))
 
 
 def test_a_run_that_fails_is_a_row_and_the_rest_goes_on(tmp_path):

@@ -100,7 +100,7 @@ def test_truncated_rows_are_told_and_written_anew(finished, tmp_path):
     path = tmp_path / "results" / "tiny" / "rows.csv"
     whole = path.read_bytes()
     path.write_bytes(whole[:-7])
-    done = command("table", "results/tiny", cwd=tmp_path)
+    done = command("report", "results/tiny", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "rows.csv" in done.stderr
     assert "line" in done.stderr

@@ -68,7 +68,7 @@ def test_a_method_file_registers_runs_and_shows_in_the_table(ran):
     assert [(row["value"], row["unit"], row["variant"]) for row in left] == [
         ("4.0", "count", "full")
     ] * 2
-    table = command("table", "results/tiny", "--metric", "blocks_left", cwd=folder)
+    table = command("report", "results/tiny", "--metric", "blocks_left", cwd=folder)
     assert "blocks left" in table.stdout
     plain = parameters["end_to_end"]
     block = {c: 2 * (9 * c * c + 2 * c) for c in (16, 32, 64)}

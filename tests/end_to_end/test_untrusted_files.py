@@ -15,7 +15,7 @@ from cli.test_command import depthbench
 from cli.test_show_command import carry_out, change_manifest, spec
 from end_to_end.end_to_end_helpers import write_suite
 
-from benchmarks.cli import VERBS
+from benchmarks.cli import OLD_NAMES, VERBS
 from benchmarks.records.store import RUNNING
 
 
@@ -46,14 +46,15 @@ READ: dict[str, Callable[[Path], list[str | Path]]] = {
     "publish": lambda run: [run.parents[1], "--to", run.parents[2] / "site"],
     "report": lambda run: [run.parents[1]],
     "rerun": lambda run: [run, "--out", run.parents[2] / "again"],
-    "show": lambda run: [run],
+    "show": lambda run: [run, "--pictures"],
     "table": lambda run: [run.parents[1]],
 }
 """The verbs that read a results folder, and how."""
 
 
 def test_every_verb_is_thought_of() -> None:
-    assert set(READ) | {"check-method", "list", "reproduce", "run", "verify"} == set(VERBS)
+    training = {"check", "check-method", "list", "reproduce", "run", "verify"}
+    assert set(READ) | training == {*VERBS, *OLD_NAMES}
 
 
 def name_method_file(run: Path, evil: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_suite_alone_runs_nothing(
 def test_a_suites_python_is_listed_before_it_runs(tmp_path: Path) -> None:
     (tmp_path / "my_config.py").write_text("raise RuntimeError('it runs')\n")
     task: dict[str, Any] = {"task": "{name: detection, dataset: bccd, arch: my_config.py}"}
-    done = depthbench("run", write_suite(tmp_path, **task), "--dry-run", cwd=tmp_path)
+    done = depthbench("run", write_suite(tmp_path, **task), "--plan", cwd=tmp_path)
     lines = (done.stdout + done.stderr).splitlines()
     assert "runs Python: my_config.py" in lines
     assert lines.index("runs Python: my_config.py") < len(lines) - 1

@@ -107,12 +107,12 @@ def test_json_is_the_only_thing_on_stdout(workplace):
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(workplace):
-    done = workplace({"a": {}, "b": {}}, "--dry-run", seeds=(0, 1))
+    done = workplace({"a": {}, "b": {}}, "--plan", seeds=(0, 1))
     assert done.returncode == 0, done.stderr
     assert "4 of 4 runs to do, about 8.0 s of training" in done.stdout
     assert [path.name for path in workplace.folder.iterdir()] == ["suite.yaml"]
     workplace({"a": {}})
-    done = workplace({"a": {}, "b": {}}, "--dry-run", "--json")
+    done = workplace({"a": {}, "b": {}}, "--plan", "--json")
     states = [(run["run_id"], run["state"]) for run in json.loads(done.stdout)["runs"]]
     assert states == [("a-0", "finished"), ("b-0", "absent")]
 
@@ -121,7 +121,7 @@ def test_a_budget_of_the_command_line_is_in_place_of_the_suites(workplace):
     done = workplace({"a": {}}, "--budget", "seconds=90,steps=7")
     assert done.returncode == 0, done.stderr
     assert "(7 steps or 90 seconds, whichever is spent first)" in done.stdout
-    done = workplace({"a": {}}, "--budget", "seconds=90", "--dry-run")
+    done = workplace({"a": {}}, "--budget", "seconds=90", "--plan")
     assert re.search(r"a-0 +a +0 +about 12 +2\.0 s", done.stdout), done.stdout
     done = workplace({"a": {}}, "--budget", "second=90")
     assert done.returncode == 2
@@ -129,7 +129,7 @@ def test_a_budget_of_the_command_line_is_in_place_of_the_suites(workplace):
 
 
 def test_seeds_of_the_command_line_are_in_place_of_the_suites(workplace):
-    done = workplace({"a": {}}, "--seeds", "3", "--dry-run", "--json", seeds=(7,))
+    done = workplace({"a": {}}, "--seeds", "3", "--plan", "--json", seeds=(7,))
     assert done.returncode == 0, done.stderr
     assert [run["run_id"] for run in json.loads(done.stdout)["runs"]] == ["a-0", "a-1", "a-2"]
 
@@ -152,7 +152,7 @@ def test_a_method_file_is_imported_in_the_child_alone(workplace):
 def test_ctrl_c_on_a_terminal_stops_in_one_line_and_the_same_command_goes_on(workplace):
     go = workplace.folder / "go"
     methods = {"a": {}, "slow": {"act": "wait", "until": str(go)}, "c": {}}
-    workplace(methods, "--dry-run")  # writes the suite file
+    workplace(methods, "--plan")  # writes the suite file
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(workplace.folder)

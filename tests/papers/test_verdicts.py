@@ -143,13 +143,13 @@ def test_retinanets_figure_is_the_one_that_torchvision_prints() -> None:
 def test_a_package_that_does_not_work_leaves_its_claims_unrun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from benchmarks.papers import adn_detectors
+    from benchmarks.papers import adn_detector_counts
 
     def broken(scope: str) -> None:
         raise UserError(f"{scope} cannot be imported")
 
-    monkeypatch.setattr(adn_detectors, "openmmlab", broken)
-    adn_detectors.macs.cache_clear()
+    monkeypatch.setattr(adn_detector_counts, "openmmlab", broken)
+    adn_detector_counts.macs.cache_clear()
     wanted = one("adn", arch="mask_rcnn_r50_fpn", variant="super", metric="gmacs").claim
     found = check(wanted)
     assert (found.verdict, found.computed) == (NOT_RUN, None)

@@ -18,8 +18,8 @@ from benchmarks.records.plan import parse_plan, write_plan
 from benchmarks.records.verification import seal
 
 RUN = "digits-resnet20-ours-s1"
-FOLDER_VERBS = ("table", "compare", "report", "publish", "gate", "gate --write")
-RUN_VERBS = ("show", "explain", "rerun")
+FOLDER_VERBS = ("report", "compare", "report --page", "publish", "against", "against --write")
+RUN_VERBS = ("show", "rerun", "show --pictures")
 Spoil = Callable[[Path, Path], object]
 """Takes the results folder and the folder of :data:`RUN`."""
 
@@ -56,13 +56,14 @@ def depthbench(
 def words(verb: str, results: Path, whole: Path) -> list[str | Path]:
     out = results.parent / "out"
     return {
-        "table": ["table", results],
+        "report": ["report", results],
         "compare": ["compare", results],
-        "report": ["report", results, "--out", out, "--format", "csv"],
+        "report --page": ["report", results, "--page", "--out", out],
         "publish": ["publish", results, "--to", out],
-        "gate": ["gate", results, "--against", whole],
-        "gate --write": ["gate", results, "--against", out / "main.csv", "--write"],
-        **{verb: [verb, results / "runs" / RUN] for verb in RUN_VERBS},
+        "against": ["compare", results, "--against", whole],
+        "against --write": ["compare", results, "--against", out / "main.csv", "--write"],
+        **{verb: [verb, results / "runs" / RUN] for verb in ("show", "rerun")},
+        "show --pictures": ["show", results / "runs" / RUN, "--pictures"],
     }[verb]
 
 
@@ -235,11 +236,12 @@ def test_a_run_in_the_folder_of_another_is_not_taken_for_that(depthbench, result
 def test_an_untouched_folder_is_taken_by_every_verb(
     results: Path, whole: Path, depthbench: Callable[..., tuple[object, str, str]]
 ) -> None:
-    for verb in (*FOLDER_VERBS, "explain"):
+    for verb in (*FOLDER_VERBS, "show"):
         code, _, errors = depthbench(*words(verb, results, whole))
-        assert (code, errors) == (0, ""), verb
+        assert code == 0, verb
+        assert all(line.startswith("note: No ") for line in errors.splitlines()), verb
     published = results.parent / "out" / "published" / "mine"
-    code, _, errors = depthbench("table", published)
+    code, _, errors = depthbench("report", published)
     assert (code, errors) == (0, "")
     assert (published / "runs" / RUN / "digest.json").is_file()
 
@@ -249,10 +251,10 @@ def test_a_failed_run_is_covered_as_well(
 ) -> None:
     run = results / "runs" / "digits-resnet20-broken-s0"
     replace("rows.csv", "out of memory", "bad luck")(results, run)
-    refused(depthbench(*words("table", results, whole)), str(run / "rows.csv"))
+    refused(depthbench(*words("report", results, whole)), str(run / "rows.csv"))
     replace("rows.csv", "bad luck", "out of memory")(results, run)
     (run / "curve.csv").write_text("phase,epoch,step\n")
-    refused(depthbench(*words("table", results, whole)), "so it was added")
+    refused(depthbench(*words("report", results, whole)), "so it was added")
 
 
 ODD_JSON = {
@@ -298,16 +300,16 @@ def test_an_older_folder_is_read_marked_and_not_published(
 ) -> None:
     make_old(results)
     mark = "unverified: recorded before runs had digests"
-    _, table, _ = depthbench("table", results)
+    _, table, _ = depthbench("report", results)
     assert f"; {mark}." in table.splitlines()[0]
     assert f"note: {results}: {mark}" in depthbench("compare", results)[1].splitlines()
     assert depthbench("report", results, "--out", results / "report", "--format", "md,html")[0] == 0
     for name in ("report.md", "report.html"):
         assert mark in (results / "report" / name).read_text()
-    code, _, errors = depthbench(*words("gate --write", results, whole))
+    code, _, errors = depthbench(*words("against --write", results, whole))
     assert (code, errors) == (0, f"note: {results}: {mark}\n")
-    assert f"note: {results}: {mark}" in depthbench("gate", whole, "--against", results)[2]
-    assert mark in depthbench("explain", results / "runs" / RUN)[1]
+    assert f"note: {results}: {mark}" in depthbench("compare", whole, "--against", results)[2]
+    assert mark in depthbench("show", results / "runs" / RUN)[1]
     refused(
         depthbench(*words("publish", results, whole)),
         f"{results} has 6 of 6 runs that nothing vouches for",
@@ -320,7 +322,7 @@ def test_one_older_run_is_counted(
     run = results / "runs" / RUN
     (run / "digest.json").unlink()
     edit_json(run / "manifest.json", lambda values: values.pop("schema"))
-    _, table, _ = depthbench("table", results)
+    _, table, _ = depthbench("report", results)
     assert "; unverified (1 of 6 runs): recorded before" in table
 
 
@@ -329,8 +331,8 @@ def test_rows_alone_are_shown_and_never_taken_over(
 ) -> None:
     shutil.rmtree(results / "runs")
     (results / "plan.json").unlink()
-    assert "unverified: rows without the records of their runs" in depthbench("table", results)[1]
-    for verb in ("publish", "gate --write"):
+    assert "unverified: rows without the records of their runs" in depthbench("report", results)[1]
+    for verb in ("publish", "against --write"):
         refused(depthbench(*words(verb, results, whole)), str(results))
     assert not (results.parent / "out").exists()
 
@@ -347,7 +349,7 @@ def test_a_run_whose_code_has_changed_is_marked(
         edit_json(run / "manifest.json", made_by_other_code)
         seal(run)
     mark = "stale (3 of 6 runs): the code that decides their numbers has changed since"
-    assert mark in depthbench("table", results)[1].splitlines()[0]
+    assert mark in depthbench("report", results)[1].splitlines()[0]
     assert mark in depthbench("compare", results)[1]
     code, _, errors = depthbench(*words("publish", results, whole))
     assert (code, errors) == (0, "")
@@ -373,6 +375,6 @@ def test_a_record_that_must_not_be_read_is_named(
     results: Path, depthbench: Callable[..., tuple[object, str, str]]
 ) -> None:
     (results / "runs" / RUN / "curve.csv").chmod(0)
-    code, _, errors = depthbench("table", results)
+    code, _, errors = depthbench("report", results)
     assert code == 2
     assert "curve.csv: Permission denied" in errors

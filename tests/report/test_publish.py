@@ -176,7 +176,7 @@ def test_the_page_tells_where_when_with_what_and_at_which_budget(tmp_path: Path)
     text = page(tmp_path)
     assert "- Budget: paper: 4 epochs.\n" in text
     assert "None of these" not in text
-    assert "`main.csv` is what `depthbench gate` holds" in text
+    assert "`main.csv` is what `depthbench compare --against` tests" in text
 
 
 def test_a_reproduction_is_shown_by_its_comparison(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_json_lists_the_files(tmp_path: Path) -> None:
 def test_several_folders_are_reported_where_the_command_is_given(tmp_path: Path) -> None:
     make(tmp_path / "a")
     make(tmp_path / "b", Made(suite="other", salt="-b"))
-    done = report("a", "b", "--format", "csv", "--metrics", "top1,ece:val", cwd=tmp_path)
+    done = report("a", "b", "--page", "--format", "csv", "--metric", "top1,ece:val", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["report/report.csv"]
     text = (tmp_path / "report/report.csv").read_text()
@@ -63,7 +63,7 @@ def test_a_mistake_is_one_sentence(tmp_path: Path) -> None:
     make(tmp_path / "r")
     for arguments, told in (
         ([tmp_path / "absent"], "name a folder that 'depthbench run' has written to"),
-        ([tmp_path / "r", "--metrics", "topp1"], "did you mean 'top1'"),
+        ([tmp_path / "r", "--metric", "topp1"], "did you mean 'top1'"),
         ([tmp_path / "r", "--format", "doc"], "unknown format 'doc'"),
     ):
         done = report(*arguments)

@@ -155,15 +155,15 @@ def test_every_call_of_depthbench_has_options_that_exist(path: Path) -> None:
 
 def test_calls_are_found_where_they_stand_and_wrong_ones_do_not_pass() -> None:
     script = (
-        'x=$(depthbench table "$out/a" --metric top1) # depthbench no\n'
+        'x=$(depthbench report "$out/a" --metric top1) # depthbench no\n'
         'DATA=1 depthbench run \\\n  ${seeds:+--seeds "$seeds"} -- "$suite" > log\n'
-        'allow 1 depthbench gate "$folder" --agains "$reference" || exit\n'
+        'allow 1 depthbench compare "$folder" --agains "$reference" || exit\n'
     )
     found = list(calls(script))
     assert found == [
-        ["table", "1/a", "--metric", "top1"],
+        ["report", "1/a", "--metric", "top1"],
         ["run", "--seeds", "1", "--", "1"],
-        ["gate", "1", "--agains", "1"],
+        ["compare", "1", "--agains", "1"],
     ]
     for words in found[:2]:
         parse(words)

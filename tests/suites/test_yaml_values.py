@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.cli.check_method import read_options, read_value
+from benchmarks.cli.check import read_options, read_value
 from benchmarks.suites.marked_yaml import MarkedYaml, read_text
 from tasks.errors import UserError
 

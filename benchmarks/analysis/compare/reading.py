@@ -125,5 +125,6 @@ def _refuse_twins(one: Placed, other: Placed) -> None:
         )
     raise UserError(
         f"{one.folder} and {other.folder} both have {what}, with other values: compare one folder "
-        "at a time; for the same runs before and after a change, use 'depthbench gate'"
+        "at a time; for the same runs before and after a change, use "
+        "'depthbench compare RESULTS --against BEFORE'"
     )

@@ -132,7 +132,7 @@ def read_reference(path: Path) -> Reference:
     except FileNotFoundError:
         raise UserError(
             f"there is no {path} to hold results against: write it with "
-            f"'depthbench gate RESULTS --against {path} --write'"
+            f"'depthbench compare RESULTS --against {path} --write'"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from error

@@ -106,7 +106,7 @@ def text_of(found: Sequence[Published], others: Sequence[Path], reference: bool)
     Args:
         found: one section each.
         others: further pages beside it.
-        reference: whether there is a ``main.csv`` for ``depthbench gate``.
+        reference: whether there is a ``main.csv`` for ``depthbench compare --against``.
     """
     parts = [_HEAD]
     if found:
@@ -117,7 +117,7 @@ def text_of(found: Sequence[Published], others: Sequence[Path], reference: bool)
         heading = other.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
         parts.append(f"[{markdown_escape(heading)}]({quote(other.name)}).\n")
     if reference:
-        parts.append("`main.csv` is what `depthbench gate` holds a change against.\n")
+        parts.append("`main.csv` is what `depthbench compare --against` tests a change against.\n")
     parts += ["\n".join(_section(each)) for each in found]
     return "\n".join(parts)
 

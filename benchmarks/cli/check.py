@@ -1,4 +1,4 @@
-"""``depthbench check-method``: does a method keep its contract on small real runs?"""
+"""``depthbench check``: does a method keep its contract on small real runs?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from tasks.errors import UserError
 
 
-def check_method(
+def check(
     target: Annotated[
         str,
         typer.Argument(
@@ -46,17 +46,18 @@ def check_method(
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
 ) -> None:
-    """Check a method: learning, repeating, resuming, saving, export, gradients, costs, recipes.
+    """Check that a method keeps its contract on small real runs.
+
+    Learning, repeating, resuming, saving, export, gradients, costs and recipes.
 
     Trains a small classifier of digits several times, or a small detector or segmentor of scenes
     of digits, which takes less than a minute on a CPU. Exits with 0 when no check failed, 1
     otherwise.
 
-    Example: depthbench check-method my_method.py --option every=2
+    Example: depthbench check my_method.py --option every=2
     """
     # Not at the top: torch is slow to import, and ``--help`` needs none of it.
-    from benchmarks.conformance.checking import check_method as check
-    from benchmarks.conformance.checking import methods_named
+    from benchmarks.conformance.checking import check_method, methods_named
     from benchmarks.conformance.report import as_document, as_text
     from benchmarks.suites.plugins import import_method_file
 
@@ -66,7 +67,7 @@ def check_method(
         import_method_file(method_file)
     found = []
     for name in methods_named(target):
-        found.append(check(name, options, network, epochs, task))
+        found.append(check_method(name, options, network, epochs, task))
         if not as_json:
             print(as_text(found[-1], verbose) + "\n", flush=True)
     if as_json:

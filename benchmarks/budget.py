@@ -199,7 +199,7 @@ class Target:
 
     Args:
         value: in the metric's base unit.
-        metric: its name; empty for the headline metric of whatever task is run.
+        metric: its name; empty for the primary metric of whatever task is run.
 
     Raises:
         UserError: no finite number, or no metric of which more or less is better.
@@ -243,7 +243,7 @@ class Target:
 
         Args:
             curve: a mapping a validation, with the metrics that it gave.
-            headline: the task's headline metric.
+            headline: the task's primary metric.
         """
         metric = self.metric or headline
         better = METRICS[metric].better

@@ -44,16 +44,16 @@ METHODS: Registry[type[Method]] = Registry(
 class PhaseResult:
     """What a phase left behind.
 
-    ``steps`` counts the phase's batches, ``samples`` the images in them, ``updates`` the optimizer
-    updates really made; ``curve`` holds one mapping per validation: ``epoch``, ``step`` and the
-    task's metrics.
+    ``batches`` counts the phase's batches, ``samples`` the images in them, ``optimizer_steps`` the
+    optimizer steps really made; ``curve`` holds one mapping per validation: ``epoch``, ``batch``
+    and the task's metrics.
     """
 
     name: str
-    steps: int
+    batches: int
     curve: tuple[Mapping[str, float], ...] = ()
     samples: int = 0
-    updates: int = 0
+    optimizer_steps: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from benchmarks.records.store import (
 PHASES = {
     "train_time": "train",
     "time_to_target": "train",
-    "steps": "train",
+    "batches": "train",
     "mem_peak_resident": "train",
     "params": "setup",
 }

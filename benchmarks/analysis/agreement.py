@@ -38,7 +38,14 @@ _COUNTED = (
 _MEASURED_UNITS = ("s", "J", "images/s", "J/image", "W")
 _GROUPS = {"s": "times", "B": "memory", "J": "energy", "J/image": "energy", "images/s": "speed"}
 _MEASURED = ("mem_rest", "mem_alloc_retries")
-_OF_THE_BUDGET = ("steps", "spent_epochs", "spent_samples", "spent_steps", "spent_train_flops")
+_OF_THE_BUDGET = (
+    "batches",
+    "optimizer_steps",
+    "spent_epochs",
+    "spent_samples",
+    "spent_steps",
+    "spent_train_flops",
+)
 _UNCOMPARED = ("phase", "epoch", "seconds", "joules")
 """Columns of a curve: measured ones, and those that points are matched by."""
 _STDS = 3 * math.sqrt(2)

@@ -53,7 +53,7 @@ class Column:
     def adds_up(self) -> bool:
         """Whether the values of a run's phases add up to one of the whole training."""
         name = self.metric.split("@")[0]
-        if name == "steps" or name.startswith("spent_"):
+        if name in ("batches", "optimizer_steps") or name.startswith("spent_"):
             return True
         return self.info.unit in _SUMMED_UNITS and name not in _NOT_SUMMED
 

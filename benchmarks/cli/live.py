@@ -198,8 +198,8 @@ class LiveDisplay(Observer):
         return Text(f"{shown} of {self._runs}" + ("" if over else f" · {duration(left)} left"))
 
     def _under_way(self, job: Job) -> Table:
-        step, steps = self._progress.get("step", 0), self._progress.get("steps", 0)
-        done, told = step / steps if steps else 0.0, f"{step}/{steps}" if steps else ""
+        batch, batches = self._progress.get("batch", 0), self._progress.get("batches", 0)
+        done, told = batch / batches if batches else 0.0, f"{batch}/{batches}" if batches else ""
         if "spent" in self._progress:
             done = self._progress["spent"]
             told = f"{done:.0%} spent"

@@ -94,7 +94,7 @@ def rerun(
     energy and memory are shown as ratios. Exits with 0 if the runs agree, 1 if they differ, 2 if
     the run cannot be repeated.
 
-    Example: depthbench rerun results/published/quickstart/digits-end_to_end-s0
+    Example: depthbench rerun results/published/quickstart --method end_to_end --seed 0
     """
     original = read_original(find_run(run, method, seed))
     messages = console(stderr=as_json)

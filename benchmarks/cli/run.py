@@ -157,8 +157,8 @@ def print_plan(jobs: list[Job], store: Store, as_json: bool) -> None:
                 "run_id": job.run_id,
                 "label": job.label,
                 "seed": job.seed,
-                "steps": job.planned["steps"],
-                "expected_steps": job.planned.get("expected_steps"),
+                "batches": job.planned["batches"],
+                "expected_batches": job.planned.get("expected_batches"),
                 "estimated_seconds": job.seconds,
                 "state": state,
             }
@@ -167,8 +167,8 @@ def print_plan(jobs: list[Job], store: Store, as_json: bool) -> None:
         print(json.dumps({"results": str(store.path), "runs": lines}, indent=2))
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("run", "method", "seed", "steps", "estimate", "state"):
-        table.add_column(column, justify="right" if column in ("steps", "estimate") else "left")
+    for column in ("run", "method", "seed", "batches", "estimate", "state"):
+        table.add_column(column, justify="right" if column in ("batches", "estimate") else "left")
     for job, state in zip(jobs, states, strict=True):
         table.add_row(
             Text(job.run_id),
@@ -192,10 +192,10 @@ def print_plan(jobs: list[Job], store: Store, as_json: bool) -> None:
 
 def steps_text(job: Job) -> str:
     """How many batches a run has: ``400``, ``about 400`` where meters end it, ``?``."""
-    steps, expected = job.planned["steps"], job.planned.get("expected_steps")
+    batches, expected = job.planned["batches"], job.planned.get("expected_batches")
     metered = bool(Budget.parse(job.planned["spec"]["budget"]).metered)
     if not metered:
-        return str(steps)
+        return str(batches)
     return "?" if expected is None else f"about {expected}"
 
 

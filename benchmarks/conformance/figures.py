@@ -32,7 +32,7 @@ class Figure:
 
 
 def figures(subject: Subject) -> list[Figure]:
-    """Costs of training, then cost and headline metric of each deployable network."""
+    """Costs of training, then cost and primary metric of each deployable network."""
     own, plain = subject.trained, subject.reference
     step, network = training(plain), deployed(plain)[PLAIN]
     found = [Figure(k, "", v, step[k]) for k, v in training(own).items()]
@@ -66,7 +66,7 @@ def deployed(run: Run) -> dict[str, dict[str, float]]:
 
 
 def differences(subject: Subject, found: list[Figure]) -> list[str]:
-    """In words, all that is not as in plain training; the headline metric is no difference."""
+    """In words, all that is not as in plain training; the primary metric is no difference."""
     own, plain = subject.trained, subject.reference
     headline = own.built.task.headline
     changed = [

@@ -35,7 +35,7 @@ class Ground:
     recipe: Mapping[str, Any]
     epochs: int
     learnt: float
-    """What the headline metric on test must reach after the full run, in %."""
+    """What the primary metric on test must reach after the full run, in %."""
     untrained: str
     """What it is where nothing was learnt, in words."""
     fell: float = 0.7

@@ -80,7 +80,7 @@ class Run:
 
     @cached_property
     def scores(self) -> dict[str, float | None]:
-        """The headline metric of every variant on the test images."""
+        """The primary metric of every variant on the test images."""
         task, device = self.built.task, self.built.device
         return {
             name: as_score(task.evaluate(network, "test", device)[task.headline]).value
@@ -164,7 +164,7 @@ class Subject:
             method=method,
             model=model,
             recipe=built.recipe,
-            steps=steps or self.epochs * len(batches),
+            batches=steps or self.epochs * len(batches),
             seed=SEED,
             device=built.device,
             meters=meters,

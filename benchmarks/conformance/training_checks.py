@@ -15,7 +15,7 @@ FEW = 4
 
 
 def learns(subject: Subject) -> Finding:
-    """The training loss falls, and the headline metric on test images says so too."""
+    """The training loss falls, and the primary metric on test images says so too."""
     run, ground = subject.trained, subject.ground
     losses = run.watch.losses
     if not losses:

@@ -136,13 +136,13 @@ class ValidationHook(Hook):
             loss = self._losses.mean()
             if loss is not None and not np.isfinite(loss):
                 raise UserError(
-                    f"the training loss became {loss} by step {runner.iter} of phase "
+                    f"the training loss became {loss} by batch {runner.iter} of phase "
                     f"'{self._phase.name}': lower the learning rate or clip the gradient"
                 )
             scores = self._scores(runner.model)
             point = {
                 "epoch": runner.epoch + 1,
-                "step": runner.iter,
+                "batch": runner.iter,
                 **cost,
                 "lr": runner.optim_wrapper.get_lr()["lr"][0],
                 **({} if loss is None else {"train_loss": loss}),
@@ -185,11 +185,11 @@ class OptimizerHook(Hook):
         runner.optim_wrapper.load_state_dict(self._state)
 
 
-class UpdateLimitHook(Hook):
-    """End training once a number of optimizer updates is made, however many a batch makes.
+class StepLimitHook(Hook):
+    """End training once a number of optimizer steps is made, however many a batch makes.
 
     Args:
-        meters: count the updates.
+        meters: count the optimizer steps.
         limit: of the whole run.
     """
 
@@ -232,9 +232,9 @@ class ProgressHook(Hook):
         now = time.monotonic()
         if now >= self._next:
             self._next = now + self._interval
-            event = {"event": "progress", "phase": self._phase, "step": runner.iter + 1}
+            event = {"event": "progress", "phase": self._phase, "batch": runner.iter + 1}
             if self._spent is None:
-                self._report({**event, "steps": runner.max_iters})
+                self._report({**event, "batches": runner.max_iters})
             else:
                 self._report({**event, "spent": min(1.0, self._spent())})
 

@@ -105,13 +105,15 @@ def optim_wrapper_config(
     return config
 
 
-def schedule_in_steps(schedule: Sequence[Mapping[str, Any]], steps: int) -> list[dict[str, Any]]:
+def schedule_in_batches(
+    schedule: Sequence[Mapping[str, Any]], batches: int
+) -> list[dict[str, Any]]:
     """Turn fractions of a budget into iterations.
 
     Args:
         schedule: scheduler configs with ``begin``, ``end``, ``T_max`` and ``milestones`` from 0
             to 1.
-        steps: iterations of the phase.
+        batches: of the phase.
 
     Returns:
         Configs by iteration; schedulers that would last no iteration are left out.
@@ -121,9 +123,9 @@ def schedule_in_steps(schedule: Sequence[Mapping[str, Any]], steps: int) -> list
         config = dict(config, by_epoch=False)
         for key in ("begin", "end", "T_max"):
             if key in config:
-                config[key] = round(config[key] * steps)
+                config[key] = round(config[key] * batches)
         if "milestones" in config:
-            config["milestones"] = [round(m * steps) for m in config["milestones"]]
-        if config.get("end", steps) > config.get("begin", 0):
+            config["milestones"] = [round(m * batches) for m in config["milestones"]]
+        if config.get("end", batches) > config.get("begin", 0):
             built.append(config)
     return built

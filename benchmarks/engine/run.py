@@ -79,7 +79,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         built.method,
         model,
         built.recipe,
-        planned["steps"],
+        planned["batches"],
         built.spec.seed,
         built.device,
         meters,
@@ -87,14 +87,14 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         built.spec.validate_every,
         report,
         metered=built.spec.budget.metered,
-        updates=built.spec.budget.amounts.get("steps"),
+        optimizer_steps=built.spec.budget.amounts.get("steps"),
     )
     table = Rows(built, planned["run_id"])
     with meters.running():
         with sealed_test_split("the method, while it trained"):
             state = session.run()
         require_finite(model)
-        report({"event": "progress", "phase": "evaluate", "step": 1, "steps": 1})
+        report({"event": "progress", "phase": "evaluate", "batch": 1, "batches": 1})
         networks = evaluate(built, model, state, table, meters)
     for phase, measurement in phase_rows(built, meters, state, planned["batches_per_epoch"]):
         table.add("", phase, measurement)
@@ -110,7 +110,12 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
     manifest["device"] |= kernel_facts(built.device)
     manifest.update(
         phases=[
-            {"name": p.name, "steps": p.steps, "samples": p.samples, "updates": p.updates}
+            {
+                "name": p.name,
+                "batches": p.batches,
+                "samples": p.samples,
+                "optimizer_steps": p.optimizer_steps,
+            }
             for p in state.finished
         ],
         best_epoch=state.best_epoch,

@@ -37,7 +37,7 @@ class TrainLoop(BaseLoop):
         runner: the runner that calls the hooks.
         source: the training batches.
         train_step: the method's step.
-        steps: batches to train on; None to go on until a hook ends it.
+        batches: to train on; None to go on until a hook ends it.
         meters: of the run.
         saver: saves a checkpoint where a signal stops the run.
     """
@@ -47,7 +47,7 @@ class TrainLoop(BaseLoop):
         runner: Runner,
         source: BatchSource,
         train_step: TrainStep,
-        steps: int | None,
+        batches: int | None,
         meters: RunMeters,
         saver: CheckpointHook | None = None,
     ) -> None:
@@ -55,8 +55,8 @@ class TrainLoop(BaseLoop):
         self._saver = saver
         self._train_step = train_step
         self._meters = meters
-        self._max_iters = sys.maxsize if steps is None else steps
-        self._expected = steps
+        self._max_iters = sys.maxsize if batches is None else batches
+        self._expected = batches
         self._epoch = 0
         self._epoch_ended = False
         self._iter = 0
@@ -100,10 +100,10 @@ class TrainLoop(BaseLoop):
         """Whether nobody knows how many batches there will be."""
         return self._max_iters == sys.maxsize
 
-    def expect(self, steps: int) -> None:
+    def expect(self, batches: int) -> None:
         """Take a forecast of the number of batches, where it is not known."""
         if self.open_ended:
-            self._expected = max(steps, self._iter + 2)
+            self._expected = max(batches, self._iter + 2)
 
     def end_after_batch(self) -> None:
         """Make the batch under way the last one."""
@@ -135,13 +135,13 @@ class TrainLoop(BaseLoop):
         self._epoch, start = divmod(self._iter, len(self.dataloader))
         runner.call_hook("before_train_epoch")
         runner.model.train()
-        batches = self.dataloader.epoch(self._epoch, start)
+        epoch = self.dataloader.epoch(self._epoch, start)
         index = start
         with whole_steps():
-            self._run_steps(batches, index)
+            self._run_batches(epoch, index)
         runner.call_hook("after_train_epoch")
 
-    def _run_steps(self, batches: Iterator[dict[str, Any]], index: int) -> None:
+    def _run_batches(self, epoch: Iterator[dict[str, Any]], index: int) -> None:
         """Train on the rest of an epoch, or up to where a signal stops the run.
 
         Raises:
@@ -150,7 +150,7 @@ class TrainLoop(BaseLoop):
         runner = self.runner
         while self._iter < self._max_iters:
             waiting = time.perf_counter()
-            batch = next(batches, None)
+            batch = next(epoch, None)
             self._meters.waited(time.perf_counter() - waiting)
             if batch is None:
                 break
@@ -183,7 +183,7 @@ class PhaseRunner(Runner):
         model: the prepared model.
         source: the training batches.
         train_step: the method's step.
-        steps: batches to train on; None to go on until a hook ends it.
+        batches: to train on; None to go on until a hook ends it.
         meters: of the run.
         device: where to train.
         optim_wrapper: mmengine's config of the optimizer wrapper.
@@ -201,7 +201,7 @@ class PhaseRunner(Runner):
         model: BaseModel,
         source: BatchSource,
         train_step: TrainStep,
-        steps: int | None,
+        batches: int | None,
         meters: RunMeters,
         device: torch.device,
         optim_wrapper: dict[str, Any],
@@ -214,7 +214,7 @@ class PhaseRunner(Runner):
         checkpoint: str | None = None,
     ) -> None:
         saver = next((hook for hook in hooks if isinstance(hook, CheckpointHook)), None)
-        self._loop = (source, train_step, steps, meters, saver)
+        self._loop = (source, train_step, batches, meters, saver)
         self._meters = meters
         self._method_hooks = {id(hook) for hook in method_hooks}
         self._device = device

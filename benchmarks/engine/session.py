@@ -23,10 +23,10 @@ from benchmarks.engine.hooks import (
     ProgressHook,
     Report,
     StepEndHook,
-    UpdateLimitHook,
+    StepLimitHook,
     ValidationHook,
 )
-from benchmarks.engine.optim import optim_wrapper_config, schedule_in_steps
+from benchmarks.engine.optim import optim_wrapper_config, schedule_in_batches
 from benchmarks.engine.random_state import random_state
 from benchmarks.engine.runner import PhaseRunner
 from benchmarks.engine.spending import Spending, SpendingHook
@@ -56,7 +56,7 @@ class TrainingSession:
         method: gives the phases and the step.
         model: the prepared model; trained in place.
         recipe: the merged recipe.
-        steps: batches that all phases together may train on; None where only meters end them.
+        batches: that all phases together may train on; None where only meters end them.
         seed: of the batch order and the training draws.
         device: where to train.
         meters: opened and closed around what they measure.
@@ -64,14 +64,14 @@ class TrainingSession:
         validate_every: epochs between validations.
         report: takes progress events.
         metered: amounts by metered currency, besides ``steps``; the first one spent ends training.
-        updates: optimizer updates that end training, however many a batch makes; None for no limit.
+        optimizer_steps: that end training, however many a batch makes; None for no limit.
     """
 
     task: Task
     method: Method
     model: BaseModel
     recipe: Recipe
-    steps: int | None
+    batches: int | None
     seed: int
     device: torch.device
     meters: RunMeters
@@ -80,7 +80,7 @@ class TrainingSession:
     report: Report
     state: PhaseState = field(default_factory=PhaseState)
     metered: Mapping[str, float] = field(default_factory=dict)
-    updates: float | None = None
+    optimizer_steps: float | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -142,31 +142,33 @@ class TrainingSession:
 
     def _trained(self) -> int:
         """Batches of the finished phases."""
-        return sum(result.steps for result in self.state.finished)
+        return sum(result.batches for result in self.state.finished)
 
     def _spending(self) -> Spending:
-        return Spending(self.meters, self.metered, self.steps)
+        return Spending(self.meters, self.metered, self.batches)
 
     def _spent(self) -> float:
         """The fraction of the budget that the finished phases have spent."""
-        updates = self.meters.steps.updates() / self.updates if self.updates else 0.0
+        updates = (
+            self.meters.steps.updates() / self.optimizer_steps if self.optimizer_steps else 0.0
+        )
         return max(updates, self._spending().fraction(self._trained()))
 
-    def _steps_of(self, phase: Phase, source: BatchSource) -> int | None:
+    def _batches_of(self, phase: Phase, source: BatchSource) -> int | None:
         """Batches that a phase may train on; None where only meters can tell."""
         asked = None if phase.epochs is None else math.ceil(phase.epochs * len(source))
-        if self.metered or self.steps is None:
+        if self.metered or self.batches is None:
             return asked
-        planned = max(1, round(phase.share * self.steps))
-        return min(self.steps - self._trained(), planned if asked is None else asked)
+        planned = max(1, round(phase.share * self.batches))
+        return min(self.batches - self._trained(), planned if asked is None else asked)
 
     def _run_phase(self, phase: Phase, source: BatchSource, resuming: bool) -> Any:
-        steps = self._steps_of(phase, source)
+        batches = self._batches_of(phase, source)
         recipe = phase_recipe(self.recipe, phase)
         config = optim_wrapper_config(recipe, self.method.paramwise, self.device)
         if not resuming:
             self.state.begin(phase.name, self._spent())
-        spending = self._spending_hook(phase, steps, recipe) if self.metered else None
+        spending = self._spending_hook(phase, batches, recipe) if self.metered else None
         losses = LossHook()
         saver = CheckpointHook(self.checkpoint, self.meters, self.state, recipe.accumulate)
         hooks = [
@@ -189,7 +191,11 @@ class TrainingSession:
                 phase.name, self.report, None if spending is None else lambda: spending.fraction
             ),
             saver,
-            *([] if self.updates is None else [UpdateLimitHook(self.meters, self.updates)]),
+            *(
+                []
+                if self.optimizer_steps is None
+                else [StepLimitHook(self.meters, self.optimizer_steps)]
+            ),
         ]
         if phase.go_on and not resuming:
             if self.state.optimizer is None:
@@ -204,11 +210,11 @@ class TrainingSession:
             self.model,
             source,
             self.method.train_step,
-            steps,
+            batches,
             self.meters,
             self.device,
             config,
-            [] if spending or steps is None else schedule_in_steps(recipe.schedule, steps),
+            [] if spending or batches is None else schedule_in_batches(recipe.schedule, batches),
             hooks,
             own,
             str(self.folder / "mmengine"),
@@ -225,10 +231,10 @@ class TrainingSession:
             self.model,
             phase.keep,
             samples=made[phase.name].images,
-            updates=made[phase.name].updated,
+            optimizer_steps=made[phase.name].updated,
             optimizer=runner.optim_wrapper.state_dict() if phase.keep_optimizer else None,
         )
-        self._save_phase_end(runner.epoch + 1, result.steps, len(source))
+        self._save_phase_end(runner.epoch + 1, result.batches, len(source))
         return result
 
     def _spending_hook(self, phase: Phase, limit: int | None, recipe: Recipe) -> SpendingHook:
@@ -243,7 +249,7 @@ class TrainingSession:
             self.device,
         )
 
-    def _save_phase_end(self, epoch: int, steps: int, per_epoch: int) -> None:
+    def _save_phase_end(self, epoch: int, batches: int, per_epoch: int) -> None:
         """A phase's end is a checkpoint of its own: model and records, no optimizer."""
         with self.meters.window("checkpoint"):
             saved = {
@@ -254,7 +260,7 @@ class TrainingSession:
                 "meters": self.meters.state_dict(),
             }
             write_checkpoint(self.checkpoint, saved)
-            write_progress(self.checkpoint, saved, epoch, steps, per_epoch)
+            write_progress(self.checkpoint, saved, epoch, batches, per_epoch)
 
 
 def _next(phases: Phases, result: PhaseResult) -> Phase | None:

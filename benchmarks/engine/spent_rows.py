@@ -44,9 +44,9 @@ def phase_rows(
     for result in state.finished:
         name, timed = result.name, meters.steps[result.name].timed
         joules, seconds = found[name, energy], found[name, "train_time"]
-        yield name, Measurement("steps", result.steps)
+        yield name, Measurement("batches", result.batches)
         yield name, Measurement("samples", result.samples)
-        yield name, Measurement("updates", result.updates)
+        yield name, Measurement("optimizer_steps", result.optimizer_steps)
         yield name, an_epoch("epoch_time", seconds, timed, batches_per_epoch)
         yield name, an_epoch("energy_epoch", joules, timed, batches_per_epoch)
         for currency in built.spec.budget.amounts:
@@ -103,13 +103,13 @@ def spent(
     joules: Measurement,
     batches_per_epoch: int,
 ) -> Measurement:
-    """What a phase spent in a currency of the budget: samples really seen, updates really made."""
+    """What a phase spent in a currency of the budget: samples really seen, steps really made."""
     metric, name = f"spent_{currency}", result.name
     if currency in COUNTED:
         counted = {
-            "epochs": result.steps / batches_per_epoch,
+            "epochs": result.batches / batches_per_epoch,
             "samples": result.samples,
-            "steps": result.updates,
+            "steps": result.optimizer_steps,
         }
         return Measurement(metric, counted[currency])
     steps = meters.steps[name]

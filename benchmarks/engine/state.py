@@ -39,7 +39,7 @@ class PhaseState:
     def add(self, phase: str, point: dict[str, Any], headline: str, model: nn.Module) -> None:
         """Add a validation to the curve and copy the weights if they are the best so far.
 
-        A validation without the headline metric (None) is never the best.
+        A validation without the primary metric (None) is never the best.
         """
         self.curve.append({"phase": phase, **point})
         value = point[headline]
@@ -53,17 +53,17 @@ class PhaseState:
 
     def end(
         self,
-        steps: int,
+        batches: int,
         model: nn.Module,
         keep: bool,
         samples: int = 0,
-        updates: int = 0,
+        optimizer_steps: int = 0,
         optimizer: dict[str, Any] | None = None,
     ) -> PhaseResult:
         """Finish the phase under way and return its result."""
         self.optimizer = optimizer
         curve = tuple(self.curve_of_phase())
-        result = PhaseResult(self.phase, steps, curve, samples, updates)
+        result = PhaseResult(self.phase, batches, curve, samples, optimizer_steps)
         self.finished.append(result)
         if keep:
             self.kept[self.phase] = _shared(copy_weights(model), self.kept)

@@ -62,13 +62,13 @@ class StopRun(BaseException):
 
     Args:
         number: of the signal.
-        step: at which there is a checkpoint now; None where none was saved.
-        phase: of the step.
+        batch: after which there is a checkpoint now; None where none was saved.
+        phase: of the batch.
     """
 
-    def __init__(self, number: int, step: int | None = None, phase: str = "") -> None:
+    def __init__(self, number: int, batch: int | None = None, phase: str = "") -> None:
         super().__init__(signal.Signals(number).name)
-        self.number, self.step, self.phase = number, step, phase
+        self.number, self.batch, self.phase = number, batch, phase
 
 
 class _RunProcess:

@@ -79,10 +79,10 @@ def check_checkpoint(folder: Path, manifest: Mapping[str, Any]) -> None:
     again = f"delete {folder} and run its suite again"
     try:
         saved = load_plain(path, mmap=True)
-        finished = [(phase["name"], phase["steps"]) for phase in saved["depthbench"]["finished"]]
+        finished = [(phase["name"], phase["batches"]) for phase in saved["depthbench"]["finished"]]
     except Exception as error:
         raise UserError(f"{path} is damaged and cannot be read: {again}") from error
-    recorded = [(phase["name"], phase["steps"]) for phase in manifest["phases"]]
+    recorded = [(phase["name"], phase["batches"]) for phase in manifest["phases"]]
     if not saved.get("phase_done") or finished != recorded:
         raise UserError(f"{path} is not of the end of the run's training: {again}")
 
@@ -94,7 +94,7 @@ def _replay(built: Built, model: BaseModel, folder: Path, manifest: Mapping[str,
         built.method,
         model,
         built.recipe,
-        sum(phase["steps"] for phase in manifest["phases"]),
+        sum(phase["batches"] for phase in manifest["phases"]),
         built.spec.seed,
         built.device,
         RunMeters(built.device),

@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from benchmarks.engine.optim import schedule_in_steps
+from benchmarks.engine.optim import schedule_in_batches
 
 TICKS = 10_000
 """Ticks from the start to the end of a phase."""
@@ -27,7 +27,7 @@ class VirtualSchedule:
 
     Args:
         schedule: scheduler configs by fraction, see
-            :func:`~benchmarks.engine.optim.schedule_in_steps`.
+            :func:`~benchmarks.engine.optim.schedule_in_batches`.
         optimizer: as it was made, or as an earlier process with such a schedule left it.
     """
 
@@ -58,7 +58,7 @@ class VirtualSchedule:
         before = self._copy()
         self._schedulers = [
             PARAM_SCHEDULERS.build({"end": TICKS, **config, "optimizer": stand_in})
-            for config in schedule_in_steps(schedule, TICKS)
+            for config in schedule_in_batches(schedule, TICKS)
         ]
         # mmengine warns of schedulers that step before the optimizer does; this one never does.
         stand_in._global_step = 0

@@ -266,8 +266,8 @@ class ForkServer:
                     continue
                 if kind == DEFERS:
                     self._defers, began = content, time.monotonic()
-                elif kind == STOPPED and content["step"] is not None:
-                    at = {"step": content["step"], "phase": content["phase"]}
+                elif kind == STOPPED and content["batch"] is not None:
+                    at = {"batch": content["batch"], "phase": content["phase"]}
         return at
 
 
@@ -287,7 +287,7 @@ def _outcome(outcome: tuple[str, Any] | None, status: int) -> Any:
         raise RunFailed(content)
     if kind == STOPPED:
         stop = Stopped(content["number"])
-        stop.at = {} if content["step"] is None else content  # type: ignore[attr-defined]
+        stop.at = {} if content["batch"] is None else content  # type: ignore[attr-defined]
         raise stop
     code = os.waitstatus_to_exitcode(status)
     if code < 0:

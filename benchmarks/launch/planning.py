@@ -34,8 +34,8 @@ def plan_runs(
 
     Returns:
         One mapping a run: ``run_id``, ``label``, ``spec``, ``fingerprint``, ``headline``,
-        ``task`` (its family), ``dataset``, ``arch``, ``steps`` (batches; None where only meters
-        end the run), ``expected_steps`` and ``seconds`` (estimates, or None) and
+        ``task`` (its family), ``dataset``, ``arch``, ``batches`` (None where only meters end the
+        run), ``expected_batches`` and ``seconds`` (estimates, or None) and
         ``batches_per_epoch``.
 
     Raises:
@@ -61,12 +61,12 @@ def plan_runs(
                 source = built.task.batches(built.recipe.batch_size, spec.seed, built.device)
                 checked[key] = (built, fingerprint(built), source)
             built, facts, source = checked[key]
-            identity = run_id(spec, facts, built.task.dataset)
+            identity = run_id(spec, facts, built.task.dataset, built.task.arch)
             if key not in tried and identity not in finished:
                 tried[key] = try_run(built, source, estimate)
             trial = tried.get(key, Trial())
-            steps = total_batches(built, len(source), trial.updates)
-            expected = trial.batches(spec.budget, steps)
+            batches = total_batches(built, len(source), trial.updates)
+            expected = trial.batches(spec.budget, batches)
         plans.append(
             {
                 "run_id": identity,
@@ -77,8 +77,8 @@ def plan_runs(
                 "task": built.task.family,
                 "dataset": built.task.dataset,
                 "arch": built.task.arch,
-                "steps": steps,
-                "expected_steps": expected,
+                "batches": batches,
+                "expected_batches": expected,
                 "batches_per_epoch": len(source),
                 "seconds": trial.time_of(expected),
             }

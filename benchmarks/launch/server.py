@@ -181,7 +181,7 @@ def _child(channel: Connection) -> NoReturn:
         channel.send((USER_ERROR, str(error)))
     except StopRun as stop:
         code = 128 + stop.number
-        channel.send((STOPPED, {"number": stop.number, "step": stop.step, "phase": stop.phase}))
+        channel.send((STOPPED, {"number": stop.number, "batch": stop.batch, "phase": stop.phase}))
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException as error:

@@ -86,7 +86,7 @@ class Outcome:
     reason: str = ""
 
     def headlines(self) -> dict[str, float]:
-        """The headline metric on test by variant, in the unit of tables."""
+        """The primary metric on test by variant, in the unit of tables."""
         scale = metric_info(self.job.headline).scale
         return {
             row.variant: row.value / scale

@@ -68,7 +68,7 @@ def plan_document(reproduction: Reproduction, store: Store) -> dict[str, Any]:
                 "method": job.label,
                 "seed": job.seed,
                 "budget": job.planned["spec"]["budget"],
-                "steps": job.planned["steps"],
+                "batches": job.planned["batches"],
                 "estimated_seconds": job.seconds,
                 "state": store.state(job.run_id),
             }
@@ -96,8 +96,8 @@ def print_plan(reproduction: Reproduction, store: Store) -> None:
     """The runs as a table, what they cost, and what is not run and why."""
     screen = console()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("data", "network", "method", "seed", "budget", "steps", "estimate", "state"):
-        table.add_column(column, justify="right" if column in ("steps", "estimate") else "left")
+    for column in ("data", "network", "method", "seed", "budget", "batches", "estimate", "state"):
+        table.add_column(column, justify="right" if column in ("batches", "estimate") else "left")
     for job in reproduction.jobs:
         state = store.state(job.run_id)
         table.add_row(
@@ -105,7 +105,7 @@ def print_plan(reproduction: Reproduction, store: Store) -> None:
             Text(job.label),
             str(job.seed),
             _budget(job),
-            str(job.planned["steps"]),
+            str(job.planned["batches"]),
             duration(job.seconds),
             "to continue" if state == RUNNING else state if state == FINISHED else "to do",
         )

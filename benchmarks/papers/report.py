@@ -81,7 +81,7 @@ def heading(reproduction: Reproduction) -> str:
     table = f" table {reproduction.table}" if reproduction.table else ""
     count = len(reproduction.seeds)
     seeds = f"seed{'s' * (count > 1)} {', '.join(map(str, reproduction.seeds))}"
-    seeds += " (mean ± sample standard deviation)" if count > 1 else ""
+    seeds += " (mean ± std)" if count > 1 else ""
     devices = dict.fromkeys(str(j.planned["fingerprint"]["device"]) for j in reproduction.jobs)
     where = f"; measured on {', '.join(devices)}" if devices else ""
     return f"{reproduction.paper}{table}; profile {reproduction.setting.profile}; {seeds}{where}"

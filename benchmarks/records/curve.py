@@ -11,6 +11,8 @@ from typing import Any
 from benchmarks.records import cells
 from tasks.errors import UserError
 
+_RENAMED = {"step": "batch"}
+"""Columns of older runs."""
 Point = dict[str, Any]
 """One validation: ``phase`` is text, all else a number or None."""
 
@@ -30,8 +32,9 @@ def read_curve(path: Path) -> list[Point] | None:
     if not text.strip():
         return []
     columns, *lines = csv.reader(io.StringIO(text, newline=""))
+    columns = [_RENAMED.get(column, column) for column in columns]
     again = "is cut short or damaged: run its suite again"
-    if not {"phase", "epoch", "step"} <= set(columns):
+    if not {"phase", "epoch", "batch"} <= set(columns):
         raise UserError(f"{path}:1: this is not a curve.csv of depthbench, or it {again}")
     if not text.endswith("\n"):
         raise UserError(f"{path}:{len(lines) + 1}: the file {again}")
@@ -48,7 +51,7 @@ def read_curve(path: Path) -> list[Point] | None:
 def _cell(column: str, text: str) -> Any:
     if column == "phase":
         return cells.read(text)
-    if column in ("epoch", "step"):
+    if column in ("epoch", "batch"):
         return int(text)
     value = float(text) if text else math.nan
     return value if math.isfinite(value) else None

@@ -15,20 +15,22 @@ _SHAPE = Keys(
     {
         "phase": str,
         "phase_ended": bool,
-        "step": int,
-        "steps": OPTIONAL_INT,
+        "batch": int,
+        "batches": OPTIONAL_INT,
         "epoch": int,
         "epochs": OPTIONAL_INT,
-        "finished": Each(Keys({"name": str, "steps": int}, ("name", "steps"))),
+        "finished": Each(Keys({"name": str, "batches": int}, ("name", "batches"))),
         "seconds": Each(Each(NUMBER, dict), dict),
-        "curve": Each(Keys({"phase": str, "epoch": int, "step": int}, ("phase", "epoch", "step"))),
+        "curve": Each(
+            Keys({"phase": str, "epoch": int, "batch": int}, ("phase", "epoch", "batch"))
+        ),
     },
-    ("phase", "phase_ended", "step", "steps", "epoch", "epochs", "finished", "seconds", "curve"),
+    ("phase", "phase_ended", "batch", "batches", "epoch", "epochs", "finished", "seconds", "curve"),
 )
 
 
 def write_progress(
-    checkpoint: Path, saved: Mapping[str, Any], epoch: int, steps: int | None, per_epoch: int
+    checkpoint: Path, saved: Mapping[str, Any], epoch: int, batches: int | None, per_epoch: int
 ) -> None:
     """Record how far the run is whose checkpoint was just written.
 
@@ -39,7 +41,7 @@ def write_progress(
         checkpoint: the file, ``RUN/checkpoints/latest.pth``.
         saved: what it holds.
         epoch: of the phase, from 1: the one under way, or the last one.
-        steps: batches that the phase has in all, a forecast where a meter ends it; None where
+        batches: of the whole phase, a forecast where a meter ends it; None where
             nobody knows yet.
         per_epoch: batches in an epoch.
 
@@ -47,14 +49,14 @@ def write_progress(
         UserError: the disk is full or the folder cannot be written.
     """
     state, ended = saved["depthbench"], bool(saved.get("phase_done"))
-    finished = [{"name": each["name"], "steps": each["steps"]} for each in state["finished"]]
+    finished = [{"name": each["name"], "batches": each["batches"]} for each in state["finished"]]
     progress = {
         "phase": state["phase"],
         "phase_ended": ended,
-        "step": finished[-1]["steps"] if ended else saved["meta"]["iter"],
-        "steps": steps,
+        "batch": finished[-1]["batches"] if ended else saved["meta"]["iter"],
+        "batches": batches,
         "epoch": epoch,
-        "epochs": None if steps is None else math.ceil(steps / per_epoch),
+        "epochs": None if batches is None else math.ceil(batches / per_epoch),
         "finished": finished,
         "seconds": saved["meters"]["clock"]["seconds"],
         "curve": state["curve"],

@@ -72,11 +72,9 @@ METRICS: dict[str, Metric] = {
     "aacc": Metric("%", "higher", title="aAcc"),
     "macc": Metric("%", "higher", title="mAcc"),
     "iou": Metric("%", "higher", title="IoU"),
-    "params": Metric("count", "lower", title="parameters", shown="k", scale=1e3),
-    "params_trainable": Metric("count", "lower", title="trainable", shown="k", scale=1e3),
-    "params_inference": Metric(
-        "count", "lower", title="parameters at inference", shown="k", scale=1e3
-    ),
+    "params": Metric("count", "lower", title="params", shown="k", scale=1e3),
+    "params_trainable": Metric("count", "lower", title="trainable params", shown="k", scale=1e3),
+    "params_inference": Metric("count", "lower", title="params (deployed)", shown="k", scale=1e3),
     "macs": Metric("MAC/image", "lower", title="MACs", shown="M", scale=1e6),
     "macs_per_pass": Metric("MAC", "lower", title="MACs per forward pass", shown="M", scale=1e6),
     "macs_backbone": Metric(
@@ -88,11 +86,11 @@ METRICS: dict[str, Metric] = {
     "mem_peak_allocated": _memory(title="peak allocated"),
     "mem_peak_reserved": _memory(title="peak reserved"),
     "mem_peak_process": _memory(title="peak GPU process"),
-    "mem_peak_resident": _memory(title="peak resident"),
+    "mem_peak_resident": _memory(title="peak RSS"),
     "mem_parameters": _memory(title="parameters"),
     "mem_gradients": _memory(title="gradients"),
     "mem_optimizer": _memory(title="optimizer state"),
-    "mem_activations": _memory(title="activations"),
+    "mem_activations": _memory(title="activation memory"),
     "mem_rest": _memory(title="rest"),
     "mem_alloc_retries": Metric("count", "lower", title="allocator retries"),
     "train_time": Metric("s", "lower", title="training time"),
@@ -105,9 +103,9 @@ METRICS: dict[str, Metric] = {
     "charged_time": Metric("s", "lower", title="untimed steps at the median step"),
     "unbudgeted_time": Metric("s", "lower", title="time outside the budget"),
     "total_time": Metric("s", "lower", title="total time"),
-    "steps": Metric("count", "", title="batches"),
+    "batches": Metric("count", "", title="batches"),
     "samples": Metric("count", "", title="images trained on"),
-    "updates": Metric("count", "", title="optimizer updates"),
+    "optimizer_steps": Metric("count", "", title="optimizer steps"),
     "spent_epochs": Metric("count", "", title="epochs spent"),
     "spent_samples": Metric("count", "", title="images spent"),
     "spent_steps": Metric("count", "", title="optimizer steps spent"),
@@ -130,7 +128,7 @@ METRICS: dict[str, Metric] = {
     "energy_cpu_package": Metric("J", "lower", title="CPU energy"),
     "energy_idle": Metric("J", "lower", title="idle draw over the same time"),
     "energy_epoch": Metric("J", "lower", title="energy of an epoch"),
-    "energy_image": Metric("J/image", "lower", title="energy of an image at inference"),
+    "energy_image": Metric("J/image", "lower", title="energy per image, inference"),
 }
 
 

@@ -74,7 +74,7 @@ MANIFEST = Keys(
         "environment": Keys({"git": _MAPPING, "packages": _MAPPING}),
         "fingerprint": Keys({"code": Each(str, dict), "data": _MAPPING, "versions": _MAPPING}),
         "segments": Each(Keys({}, ("started", "ended"))),
-        "phases": Each(Keys({"name": str, "steps": int}, ("name", "steps"))),
+        "phases": Each(Keys({"name": str, "batches": int, "steps": int}, ("name",))),
         "best_epoch": OPTIONAL_INT,
         "meters": _MAPPING,
     },

@@ -200,6 +200,9 @@ def _manifest(content: bytes, folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST} is damaged: its status is '{status}', which is neither "
             f"{FINISHED}, {FAILED} nor {RUNNING}"
         )
+    for phase in manifest.get("phases", []):
+        if "steps" in phase:  # its name before results had `optimizer_steps` beside it
+            phase["batches"] = phase.pop("steps")
     return manifest
 
 

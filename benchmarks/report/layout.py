@@ -13,7 +13,7 @@ from benchmarks.report.text import Shown, Table
 
 MISSING = "–"
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
-_WHOLE = (*EXACT, "steps")
+_WHOLE = (*EXACT, "batches", "optimizer_steps")
 """± 0 would say nothing of these."""
 
 
@@ -95,21 +95,21 @@ def failure(method: str, reason: str, seeds: Sequence[int]) -> str:
 
 
 def heading(column: Column) -> str:
-    """``top-1, best epoch ↑ (%)``."""
+    """``top-1 @ best-val checkpoint ↑ (%)``."""
     return f"{title_of(column)}{ARROWS[column.info.better]}{unit_of(column)}"
 
 
 def axis_label(column: Column) -> str:
-    """``top-1, best epoch (%)``."""
+    """``top-1 @ best-val checkpoint (%)``."""
     return title_of(column) + unit_of(column)
 
 
 def title_of(column: Column) -> str:
-    """``top-1, best epoch``."""
+    """``top-1 @ best-val checkpoint``."""
     _, _, condition = column.metric.partition("@")
     title = column.info.title + (f" @{condition}" if condition else "")
     if column.phase == "test_best":
-        return f"{title}, best epoch"
+        return f"{title} @ best-val checkpoint"
     if column.phase not in ("test", "inference", "setup", TRAINING):
         return f"{title}, {column.phase}"
     return title

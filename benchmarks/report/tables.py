@@ -62,7 +62,7 @@ def describe(results: Results, name: str = "") -> str:
         parts.append(f"profile {plan.profile}{reduced}{budget}")
     seeds = sorted({row.seed for row in rows})
     if len(seeds) > 1:
-        parts.append(f"seeds {', '.join(map(str, seeds))} (mean ± sample standard deviation)")
+        parts.append(f"seeds {', '.join(map(str, seeds))} (mean ± std)")
     elif seeds:
         parts.append(f"seed {seeds[0]}")
     if results.devices:

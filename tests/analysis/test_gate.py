@@ -205,12 +205,12 @@ def test_another_suite_is_an_error_that_names_both(tmp_path: Path) -> None:
 
 
 def test_metrics_can_be_chosen_and_unknown_ones_are_told(tmp_path: Path) -> None:
-    before: Values = {"plain": {"nll": seeds(1.0, 1.1), "steps": seeds(5, 5)}}
+    before: Values = {"plain": {"nll": seeds(1.0, 1.1), "batches": seeds(5, 5)}}
     assert [c.key.metric for c in gated(tmp_path, before, before=before, metrics=("nll",))] == [
         "nll"
     ]
     with pytest.raises(UserError, match="steps has no better direction"):
-        gated(tmp_path, before, before=before, metrics=("steps",))
+        gated(tmp_path, before, before=before, metrics=("batches",))
     with pytest.raises(UserError, match=r"unknown metric 'nlll' .did you mean 'nll'"):
         gated(tmp_path, before, before=before, metrics=("nlll",))
     with pytest.raises(UserError, match="unknown metric in the results and the reference 'ece'"):

@@ -78,8 +78,8 @@ def test_a_cost_is_judged_by_its_ratio_seed_by_seed(tmp_path: Path) -> None:
         ("top1", (89.0, 91.1, 93.9), "worse"),
         ("train_time", (91.0, 93.1, 95.9), "worse"),
         ("nll", (89.0, 91.1, 93.9), "better"),
-        ("steps", (91.0, 93.1, 95.9), "higher"),
-        ("steps", (89.0, 91.1, 93.9), "lower"),
+        ("batches", (91.0, 93.1, 95.9), "higher"),
+        ("batches", (89.0, 91.1, 93.9), "lower"),
         ("top1", (90.0, 92.0, 95.0), "equal"),
     ],
 )

@@ -26,9 +26,9 @@ def shown(event):
 @pytest.mark.parametrize(
     ("event", "told", "filled"),
     [
-        ({"step": 50, "steps": 200}, "50/200", 0.25),
-        ({"step": 50, "spent": 0.25}, "25% spent", 0.25),
-        ({"step": 9, "spent": 1.0}, "100% spent", 1.0),
+        ({"batch": 50, "batches": 200}, "50/200", 0.25),
+        ({"batch": 50, "spent": 0.25}, "25% spent", 0.25),
+        ({"batch": 9, "spent": 1.0}, "100% spent", 1.0),
     ],
 )
 def test_the_bar_is_filled_by_steps_or_by_what_is_spent(event, told, filled):

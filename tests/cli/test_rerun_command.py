@@ -226,4 +226,4 @@ def test_explain_json_is_the_document(original: Path) -> None:
     assert document["state"] == "finished"
     assert document["id_holds"] is True
     assert document["time"][0]["verdict"] == "ok"
-    assert document["curve"]["points"][-1]["step"] == 6
+    assert document["curve"]["points"][-1]["batch"] == 6

@@ -192,7 +192,7 @@ SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
         "not of the end",
     ),
     "a phase left": (
-        lambda f: change_manifest(f, lambda m: m["phases"].append({"name": "later", "steps": 1})),
+        lambda f: change_manifest(f, lambda m: m["phases"].append({"name": "later", "batches": 1})),
         "not of the end",
     ),
     "another network": (

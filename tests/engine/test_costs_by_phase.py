@@ -24,7 +24,7 @@ def test_one_phase_stands_for_the_run(plain):
     for metric in ("train_flops", "params_trainable", "mem_gradients", "mem_activations"):
         assert plain[metric, "setup"] == plain[metric, "train"]
     assert plain["samples", "train"] == 24 * BATCH
-    assert plain["updates", "train"] == plain["steps", "train"] == 24
+    assert plain["optimizer_steps", "train"] == plain["batches", "train"] == 24
     task = ClassificationTask(dataset="digits", arch="cifar_resnet8")
     batch = next(task.batches(BATCH, 0, torch.device("cpu")).epoch(0))
     with FlopCounterMode(display=False) as counter:
@@ -101,9 +101,9 @@ def test_a_phase_that_accumulates_makes_the_updates_that_it_makes(tmp_path):
             yield Phase("four", changes={"accumulate": 4})
 
     found = rows_of(tmp_path, Accumulating, {"epochs": 1})
-    batches = found["steps", "one"], found["steps", "four"]
-    assert found["updates", "one"] == batches[0]
-    assert found["updates", "four"] == -(-batches[1] // 4)
+    batches = found["batches", "one"], found["batches", "four"]
+    assert found["optimizer_steps", "one"] == batches[0]
+    assert found["optimizer_steps", "four"] == -(-batches[1] // 4)
 
 
 def test_work_of_a_batch_is_divided_by_the_recipes_batch(tmp_path):
@@ -132,8 +132,8 @@ def several_updates(times: int) -> type[Method]:
 
 def test_a_budget_in_steps_is_one_of_updates(tmp_path):
     found = rows_of(tmp_path, several_updates(8), {"steps": 24}, tried=True)
-    assert found["steps", "train"] == 3
-    assert found["updates", "train"] == found["spent_steps", "train"] == 24
+    assert found["batches", "train"] == 3
+    assert found["optimizer_steps", "train"] == found["spent_steps", "train"] == 24
 
 
 def test_images_that_the_data_do_not_have_are_not_counted(tmp_path):
@@ -141,7 +141,7 @@ def test_images_that_the_data_do_not_have_are_not_counted(tmp_path):
     images = ClassificationTask(dataset="digits", arch="cifar_resnet8").train_samples()
     assert images < 2000
     found = rows_of(tmp_path, Plain, {"samples": 2 * images}, recipe={"batch_size": 2000})
-    assert found["steps", "train"] == 2
+    assert found["batches", "train"] == 2
     assert found["samples", "train"] == found["spent_samples", "train"] == 2 * images
 
 
@@ -174,7 +174,7 @@ def test_a_step_in_a_thread_of_its_own_is_counted(tmp_path, plain):
 
     found = rows_of(tmp_path, Threaded, {"steps": 4})
     assert found["train_flops", "setup"] == plain["train_flops", "setup"]
-    assert found["updates", "train"] == 4
+    assert found["optimizer_steps", "train"] == 4
 
 
 def test_a_step_that_nobody_saw_has_no_cost_instead_of_none(tmp_path):
@@ -187,4 +187,4 @@ def test_a_step_that_nobody_saw_has_no_cost_instead_of_none(tmp_path):
 
     found = rows_of(tmp_path, Hidden, {"steps": 4})
     assert found["train_flops", "setup"] is None
-    assert found["updates", "train"] == 0
+    assert found["optimizer_steps", "train"] == 0

@@ -79,7 +79,7 @@ def test_methods_of_equal_training_flops_spend_them_to_a_step(tmp_path, slow):
         assert how.startswith("counted in")
         assert float(curve[-1]["train_flops"]) == spent
         assert float(curve[-1]["lr"]) == pytest.approx(0, abs=1e-6), "decayed to its own end"
-        steps[method] = rows["steps", "train"][0]
+        steps[method] = rows["batches", "train"][0]
     assert steps["end_to_end"] > 1.1 * steps[slow]
 
 
@@ -95,7 +95,7 @@ def test_methods_of_equal_seconds_spend_them_to_a_step(tmp_path, slow):
         assert "the median step is charged" in how
         assert float(curve[-1]["lr"]) == pytest.approx(0, abs=1e-6)
     # The bounds hold however busy the machine is; costing makes no steps.
-    assert len(STEP_SECONDS) == int(rows["steps", "train"][0])
+    assert len(STEP_SECONDS) == int(rows["batches", "train"][0])
     assert rows["train_time", "train"][0] - max(STEP_SECONDS) < 1.0
 
 
@@ -108,7 +108,7 @@ def test_the_counted_budget_of_a_run_is_in_its_rows_and_a_target_has_its_price(t
     assert rows["time_to_target", "train"][0] == float(reached["seconds"])
     flops, _ = rows["flops_to_target", "train"]
     assert flops == float(reached["train_flops"])
-    images = 64 * int(reached["step"])
+    images = 64 * int(reached["batch"])
     assert flops == pytest.approx(images * rows["train_flops", "setup"][0], rel=1e-6)
     assert rows["energy_epoch", "train"][0] or rows["energy_epoch", "train"][1]
     assert rows["energy_image@1", "inference"][0] or rows["energy_image@1", "inference"][1]

@@ -252,7 +252,7 @@ def test_a_meter_that_raises_costs_its_own_rows_alone(meter, reads, tmp_path, mo
         assert re.search(rf",{metric},,[^,]*,unavailable,RuntimeError: the meter is broken", text)
     assert text.count("the meter is broken") == text.count(",unavailable,RuntimeError")
     assert ",test,top1," in text
-    assert found["updates", "train"] == 4
+    assert found["optimizer_steps", "train"] == 4
 
 
 def test_a_run_whose_weights_are_finite_and_outputs_are_not_has_failed(tmp_path):

@@ -189,7 +189,7 @@ def test_rows_curve_and_weights_of_a_resumed_run_are_those_of_a_whole_one(
     }
     with contained():
         (planned,) = plan_runs([spec], lambda event: None)
-        assert (planned["batches_per_epoch"], planned["steps"]) == (3, STEPS)
+        assert (planned["batches_per_epoch"], planned["batches"]) == (3, STEPS)
         assert planned["task"] == family
         execute(planned, str(tmp_path / "whole"), lambda event: None)
         registered.stop_at = 5

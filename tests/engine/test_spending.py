@@ -18,7 +18,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from benchmarks.engine.optim import schedule_in_steps
+from benchmarks.engine.optim import schedule_in_batches
 from benchmarks.engine.spent_rows import an_epoch
 from benchmarks.engine.virtual_schedule import TICKS, VirtualSchedule
 from benchmarks.meters.train_operations import TrainOperations
@@ -146,7 +146,7 @@ def test_nothing_is_left_for_a_phase_after_the_end(tmp_path):
     method = Paced(Clock(), [1.0], phases)
     state = tiny_session(tmp_path, method, {"seconds": 7.0}).run()
     assert [p.name for p in state.finished] == ["long"]
-    assert state.curve[-1]["step"] == 7, "the end of the budget is validated"
+    assert state.curve[-1]["batch"] == 7, "the end of the budget is validated"
 
 
 def test_a_budget_ends_after_a_whole_optimizer_step(tmp_path):
@@ -206,7 +206,7 @@ def test_a_fraction_gives_the_rate_of_mmengines_tick(name, fractions):
         wrapper = optimizer()
         schedulers = [
             PARAM_SCHEDULERS.build({"end": TICKS, **config, "optimizer": wrapper})
-            for config in schedule_in_steps(SCHEDULES[name], TICKS)
+            for config in schedule_in_batches(SCHEDULES[name], TICKS)
         ]
         for _ in range(tick):
             for scheduler in schedulers:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from engine.training_helpers import digits, session
 
 from benchmarks.engine.checkpoint import write_checkpoint
-from benchmarks.engine.optim import optim_wrapper_config, schedule_in_steps
+from benchmarks.engine.optim import optim_wrapper_config, schedule_in_batches
 from benchmarks.engine.state import PhaseState
 from methods.base import Method, Phase
 from tasks.errors import UserError
@@ -111,14 +111,14 @@ def test_schedule_runs_on_fractions_of_the_budget():
         {"type": "CosineAnnealingLR", "begin": 0.1, "T_max": 0.9},
         {"type": "MultiStepLR", "milestones": [0.5, 0.75]},
     ]
-    linear, cosine, steps = schedule_in_steps(schedule, 200)
+    linear, cosine, steps = schedule_in_batches(schedule, 200)
     assert (linear["end"], cosine["begin"], cosine["T_max"]) == (20, 20, 180)
     assert steps["milestones"] == [100, 150]
     assert not any(config["by_epoch"] for config in (linear, cosine, steps))
 
 
 def test_a_warm_up_of_no_step_is_left_out():
-    assert schedule_in_steps([{"type": "LinearLR", "end": 0.01}], 10) == []
+    assert schedule_in_batches([{"type": "LinearLR", "end": 0.01}], 10) == []
 
 
 def test_a_method_without_decay_meets_an_optimizer_without_decay(tmp_path):

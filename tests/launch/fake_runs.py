@@ -22,7 +22,7 @@ def execute(planned, run_folder, report):
     flag = options.get("until")
     if options.get("act") and not (flag and Path(flag).exists()):
         act(options["act"], report)
-    report({"event": "progress", "phase": "train", "step": 3, "steps": 4})
+    report({"event": "progress", "phase": "train", "batch": 3, "batches": 4})
     report({"event": "note", "text": "nearly there"})
     identity = {
         "suite": spec["suite"],
@@ -71,7 +71,7 @@ def plan_runs(specs, report, estimate=False):
             "dataset": "digits",
             "arch": "resnet8",
             "steps": None if "seconds" in spec["budget"] else 4,
-            "expected_steps": 12 if "seconds" in spec["budget"] else 4,
+            "expected_batches": 12 if "seconds" in spec["budget"] else 4,
             "seconds": 2.0 if estimate else None,
         }
         for spec in specs

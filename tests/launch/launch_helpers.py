@@ -26,7 +26,7 @@ def identity(report):
 
 def count(n, report):
     for i in range(n):
-        report({"event": "progress", "step": i, "payload": "x" * 5000})
+        report({"event": "progress", "batch": i, "payload": "x" * 5000})
     return n
 
 

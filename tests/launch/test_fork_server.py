@@ -58,7 +58,7 @@ def test_every_call_has_a_fresh_process_with_the_preload_in_it(server):
 
 def test_events_arrive_in_order_and_none_is_lost(server):
     steps = []
-    result = server.call(helpers.count, 500, on_event=lambda event: steps.append(event["step"]))
+    result = server.call(helpers.count, 500, on_event=lambda event: steps.append(event["batch"]))
     assert result == 500
     assert steps == list(range(500))
 

@@ -17,8 +17,27 @@ SPEC = RunSpec(
 
 
 def test_an_id_reads_well_and_does_as_a_folder_name() -> None:
-    assert re.fullmatch(r"digits-8x8-replacement-s3-[0-9a-f]{12}", run_id(SPEC, {}))
-    assert run_id(SPEC, {}, "mnist").startswith("mnist-replacement-s3-")
+    wanted = r"digits-8x8-small-replacement-every4-full-s3-[0-9a-f]{12}"
+    assert re.fullmatch(wanted, run_id(SPEC, {}))
+    assert run_id(SPEC, {}, "mnist", "resnet18").startswith("mnist-resnet18-replacement-every4-")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "replacement"),
+        ({"operator": "light"}, "replacement"),
+        ({"operator": "full"}, "replacement-full"),
+        ({"every": 2}, "replacement-every2"),
+        ({"where": {"stage": 2}}, "replacement-where"),
+        ({"operator": "full", "z" * 40: 1}, "replacement-full"),
+    ],
+)
+def test_a_name_tells_the_options_that_are_not_the_defaults(
+    options: dict[str, object], told: str
+) -> None:
+    spec = replace(SPEC, method_options=options)
+    assert run_id(spec, {}).startswith(f"digits-8x8-small-{told}-s3-")
 
 
 def test_names_and_the_order_of_options_make_no_other_run() -> None:

@@ -64,7 +64,7 @@ def of_training() -> dict[str, float | None]:
         "mem_peak_process": 1700 * MIB,
         "mem_alloc_retries": 0.0,
         "mem_peak_resident": 3000 * MIB,
-        "steps": 100.0,
+        "batches": 100.0,
     }
 
 
@@ -109,7 +109,7 @@ class Made:
             "environment": {"git": {"commit": "0123456789abcdef", "dirty": False}},
             "device": {"type": "cuda", "name": "NVIDIA H200"},
             "segments": [{"started": "2026-01-01T00:00:00+00:00", "ended": "x", "seconds": 150.0}],
-            "phases": [{"name": "train", "steps": 100}],
+            "phases": [{"name": "train", "batches": 100}],
             "best_epoch": 2,
             "meters": {"gpu": {"notes": [], "throttle_reasons": []}},
             **self.manifest,

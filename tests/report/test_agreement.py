@@ -95,7 +95,7 @@ def test_a_missing_or_an_additional_number_makes_a_difference(data: st.DataObjec
     assert judged(run, fewer, exactly=False)["verdict"] == (AGREE if measured else DIFFER)
 
 
-@pytest.mark.parametrize("column", ["top1", "train_loss", "lr", "step", "seconds"])
+@pytest.mark.parametrize("column", ["top1", "train_loss", "lr", "batch", "seconds"])
 def test_the_curve_counts_and_its_clock_does_not(run: RunFolder, column: str) -> None:
     curve = [dict(point) for point in run.curve]
     curve[1][column] += 1
@@ -149,13 +149,13 @@ def test_every_metric_of_the_project_has_a_sensible_kind(run: RunFolder) -> None
         assert kinds[name] == MEASURED, name
     for name in ("spent_seconds", "spent_joules", "time_to_target", "mem_rest", "energy_image"):
         assert kinds[name] == MEASURED, name
-    for name in ("top1", "nll", "box_ap", "miou", "steps", "macs_executed", "mem_activations"):
+    for name in ("top1", "nll", "box_ap", "miou", "batches", "macs_executed", "mem_activations"):
         assert kinds[name] == SEEDED, name
     assert {n for n, k in kinds.items() if k == COUNTED} == {
         *("params", "params_trainable", "params_inference", "weights_bytes"),
         *("macs", "macs_per_pass", "macs_backbone", "train_flops"),
     }
-    steps = Row.of(Measurement("steps", 1.0), **identity, phase="train")
+    steps = Row.of(Measurement("batches", 1.0), **identity, phase="train")
     assert kind_of(steps) == SEEDED
     assert kind_of(steps, watched=True) == MEASURED
     flops = Row.of(Measurement("train_flops", 1.0), **{**identity, "task": "detection"}, phase="s")

@@ -122,4 +122,4 @@ def test_a_single_network_is_not_the_best(count: int) -> None:
 
 
 def test_a_metric_without_a_direction_has_no_best() -> None:
-    assert best(Column("steps", "test"), {"a": [1.0, 1.0], "b": [2.0, 2.0]}) == []
+    assert best(Column("batches", "test"), {"a": [1.0, 1.0], "b": [2.0, 2.0]}) == []

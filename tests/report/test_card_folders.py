@@ -56,7 +56,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def report(event: dict[str, Any]) -> None:
         nonlocal saves
-        if event["event"] == "progress" and event["step"] > 42:
+        if event["event"] == "progress" and event["batch"] > 42:
             saves += 1
             if saves > 2:
                 raise Stopped
@@ -115,7 +115,7 @@ def test_an_unfinished_run_is_shown_up_to_its_checkpoint(stopped: Path) -> None:
     standing = document["standing"]
     assert document["state"] == "running"
     assert standing["under_way"] is False
-    assert standing["checkpoint"]["step"] == saved["meta"]["iter"] >= 42
+    assert standing["checkpoint"]["batch"] == saved["meta"]["iter"] >= 42
     assert (standing["checkpoint"]["epoch"], standing["checkpoint"]["epochs"]) == (2, 2)
     assert standing["checkpoint"]["phase"] == "train"
     assert standing["checkpoint"]["seconds"] == saved["meters"]["clock"]["seconds"]
@@ -124,7 +124,7 @@ def test_an_unfinished_run_is_shown_up_to_its_checkpoint(stopped: Path) -> None:
     assert [segment["interrupted"] for segment in document["segments"]] == [True]
     text = explain_text(document, 100)
     assert "not finished" in text
-    steps = standing["checkpoint"]["steps"]
+    steps = standing["checkpoint"]["batches"]
     assert f"batch {saved['meta']['iter']} of {steps} of phase train (epoch 2 of 2)" in text
     assert f"depthbench run SUITE.yaml --results {stopped.parents[1]}" in text
     assert "training loss" in text
@@ -140,9 +140,9 @@ def test_a_run_writes_its_progress_until_its_last_phase_has_ended(stopped: Path)
     assert progress is not None
     assert (before["phase_ended"], progress["phase_ended"]) == (False, True)
     manifest = json.loads((folder / "manifest.json").read_text())
-    phases = [{"name": p["name"], "steps": p["steps"]} for p in manifest["phases"]]
+    phases = [{"name": p["name"], "batches": p["batches"]} for p in manifest["phases"]]
     assert progress["finished"] == phases
-    assert (progress["step"], progress["steps"]) == (phases[-1]["steps"],) * 2
+    assert (progress["batch"], progress["batches"]) == (phases[-1]["batches"],) * 2
     assert (progress["epoch"], progress["epochs"]) == (2, 2)
     assert progress["curve"] == read_curve(folder / "curve.csv")
     # A finished run does not need it.
@@ -354,5 +354,5 @@ def test_a_curve_without_validations_is_empty_and_an_absent_one_is_none(tmp_path
     assert read_curve(tmp_path / "absent.csv") is None
     (tmp_path / "curve.csv").write_text("phase,epoch,step,seconds,top1\ntrain,1,5,1.5,\n")
     assert read_curve(tmp_path / "curve.csv") == [
-        {"phase": "train", "epoch": 1, "step": 5, "seconds": 1.5, "top1": None}
+        {"phase": "train", "epoch": 1, "batch": 5, "seconds": 1.5, "top1": None}
     ]

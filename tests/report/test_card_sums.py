@@ -82,8 +82,8 @@ def test_a_spoilt_sum_is_told_with_its_amount_and_a_possible_cause(
 
 
 def test_a_phase_of_one_step_has_no_training_and_adds_its_wait_for_data(tmp_path: Path) -> None:
-    made = Made(curve=None, manifest={"phases": [{"name": "train", "steps": 1}]})
-    made.training |= {"train_time": None, "steps": 1.0, "data_time": 4.0, "total_time": 24.0}
+    made = Made(curve=None, manifest={"phases": [{"name": "train", "batches": 1}]})
+    made.training |= {"train_time": None, "batches": 1.0, "data_time": 4.0, "total_time": 24.0}
     document = explained(made, tmp_path)
     assert not [title for title in missing(document) if title.startswith(("phase", "the "))]
     assert [part["value"] for part in document["time"][0]["parts"]] == [3.0, None, 12.0, 5.0, 4.0]
@@ -127,7 +127,7 @@ def test_a_killed_process_tells_no_length_and_the_sum_over_processes_is_open(
 def test_curve_manifest_and_rows_must_tell_the_same_batches(tmp_path: Path) -> None:
     cut = "".join(CURVE.splitlines(keepends=True)[:2])
     made = Made(curve=cut)
-    made.training["steps"] = 99.0
+    made.training["batches"] = 99.0
     warned = " ".join(explained(made, tmp_path)["warnings"])
     assert "100 batches in the manifest, 99 in rows" in warned
     assert "ends at batch 50 of 100" in warned

@@ -16,7 +16,7 @@ finite = st.floats(-1e9, 1e9, allow_nan=False)
 def document(tops: list[Any], losses: list[Any] | None = None, phase: str = "p") -> dict[str, Any]:
     """Of a run with so many validations; a phase after ``|``."""
     points = [
-        {"phase": phase, "epoch": i + 1, "step": i, "seconds": float(i), "top1": top}
+        {"phase": phase, "epoch": i + 1, "batch": i, "seconds": float(i), "top1": top}
         for i, top in enumerate(tops)
     ]
     for point, loss in zip(points, losses or [], strict=False):

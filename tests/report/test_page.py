@@ -145,7 +145,7 @@ def test_all_metrics_are_there_and_the_default_ones_are_shown(tmp_path: Path) ->
     boxes = [a for tag, a in found.elements if tag == "input" and a["type"] == "checkbox"]
     assert len(boxes) == len(told["columns"])
     shown = [told["columns"][int(box["value"])] for box in boxes if "checked" in box]
-    assert shown[:3] == ["top-1, test", "top-1, best epoch", "parameters at inference"]
+    assert shown[:3] == ["top-1, test", "top-1 @ best-val checkpoint", "params (deployed)"]
     assert "ECE (15 bins), val" in told["columns"]
     assert "ECE (15 bins), val" not in shown
     hidden = re.search(r'<style id="hidden">(.*?)</style>', found.text)

@@ -71,15 +71,15 @@ def column(window: Browser, text: str) -> list[str]:
 
 def test_a_heading_sorts_up_down_and_back(fresh: Browser) -> None:
     as_written = names(fresh)
-    assert click_head(fresh, "parameters at inference") == "ascending"
-    values = [float(v.split()[0]) for v in column(fresh, "parameters at inference") if v != "–"]
+    assert click_head(fresh, "params (deployed)") == "ascending"
+    values = [float(v.split()[0]) for v in column(fresh, "params (deployed)") if v != "–"]
     assert values == sorted(values)
-    assert column(fresh, "parameters at inference")[-2:] == ["–", "–"]
-    assert click_head(fresh, "parameters at inference") == "descending"
-    values = [float(v.split()[0]) for v in column(fresh, "parameters at inference") if v != "–"]
+    assert column(fresh, "params (deployed)")[-2:] == ["–", "–"]
+    assert click_head(fresh, "params (deployed)") == "descending"
+    values = [float(v.split()[0]) for v in column(fresh, "params (deployed)") if v != "–"]
     assert values == sorted(values, reverse=True)
-    assert column(fresh, "parameters at inference")[-2:] == ["–", "–"]
-    assert click_head(fresh, "parameters at inference") is None
+    assert column(fresh, "params (deployed)")[-2:] == ["–", "–"]
+    assert click_head(fresh, "params (deployed)") is None
     assert names(fresh) == as_written
     click_head(fresh, "method")
     assert names(fresh)[0].startswith("crashes")

@@ -257,10 +257,10 @@ def test_markdown_says_what_was_measured_and_what_is_missing_and_why(tmp_path: P
         "method",
         "seeds",
         "top-1 ↑ (%)",
-        "top-1, best epoch ↑ (%)",
-        "parameters at inference ↓ (k)",
+        "top-1 @ best-val checkpoint ↑ (%)",
+        "params (deployed) ↓ (k)",
         "MACs ↓ (M)",
-        "peak resident ↓ (MiB)",
+        "peak RSS ↓ (MiB)",
         "training time ↓ (s)",
         "CPU energy ↓ (J)",
     ]
@@ -350,7 +350,7 @@ def test_escaped_text_has_balanced_braces_and_no_live_signs(text: str) -> None:
 def test_chosen_metrics_replace_the_columns(tmp_path: Path) -> None:
     text = write_tables(results(tmp_path).path, ["top1:test_best", "train_time"])["md"]
     heading = next(line for line in text.splitlines() if line.startswith("| method"))
-    assert cells_of(heading)[2:] == ["top-1, best epoch ↑ (%)", "training time ↓ (s)"]
+    assert cells_of(heading)[2:] == ["top-1 @ best-val checkpoint ↑ (%)", "training time ↓ (s)"]
 
 
 def test_settings_that_differ_become_columns(tmp_path: Path) -> None:

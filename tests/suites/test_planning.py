@@ -59,7 +59,7 @@ def plans(seeds=(0,), batch_size=64, method="end_to_end", budget=None, recipe=No
 @pytest.mark.parametrize(("batch_size", "batches"), [(64, 20), (1290, 1), (5000, 1)])
 def test_an_epoch_has_as_many_batches_as_its_source(batch_size, batches):
     (plan,) = plans(batch_size=batch_size)
-    assert (plan["batches_per_epoch"], plan["steps"]) == (batches, 2 * batches)
+    assert (plan["batches_per_epoch"], plan["batches"]) == (batches, 2 * batches)
 
 
 def test_only_what_is_left_to_run_is_tried(touchy):
@@ -89,20 +89,20 @@ def test_runs_that_rows_could_not_tell_apart_are_refused():
 
 def test_a_counted_budget_has_its_steps_and_a_metered_one_an_estimate():
     (plan,) = plans(budget={"samples": 640, "seconds": 1e6}, estimate=True)
-    assert (plan["steps"], plan["expected_steps"]) == (10, 10)
+    assert (plan["batches"], plan["expected_batches"]) == (10, 10)
     (plan,) = plans(budget={"seconds": 2.0}, estimate=True)
-    assert plan["steps"] is None
+    assert plan["batches"] is None
     assert plan["seconds"] == pytest.approx(2.0, rel=0.5)
-    assert plan["expected_steps"] > 1
+    assert plan["expected_batches"] > 1
     (plan,) = plans(budget={"seconds": 2.0})
-    assert (plan["expected_steps"], plan["seconds"]) == (None, None)
+    assert (plan["expected_batches"], plan["seconds"]) == (None, None)
 
 
 def test_a_budget_in_training_flops_is_estimated_from_a_counted_step(monkeypatch):
     (plan,) = plans(budget={"train_flops": 1e10})
     assert plan["seconds"] is None
     (half,) = plans(budget={"train_flops": 1e10}, batch_size=128)
-    assert plan["expected_steps"] == pytest.approx(2 * half["expected_steps"], abs=2)
+    assert plan["expected_batches"] == pytest.approx(2 * half["expected_batches"], abs=2)
 
 
 def test_a_budget_of_less_flops_than_a_step_is_refused_with_the_size_of_a_step():

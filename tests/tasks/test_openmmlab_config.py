@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import LinearLR, MultiStepLR
 
-from benchmarks.engine.optim import schedule_in_steps
+from benchmarks.engine.optim import schedule_in_batches
 from tasks.errors import UserError
 from tasks.openmmlab.config import load_config, override, take_weights
 from tasks.openmmlab.recipes import config_recipe
@@ -116,7 +116,7 @@ def test_the_recipe_of_a_config_gives_its_learning_rates_at_its_own_length() -> 
     ours = optimizer()
     built = [
         {"LinearLR": LinearLR, "MultiStepLR": MultiStepLR}[config.pop("type")](ours, **config)
-        for config in schedule_in_steps(recipe.schedule, steps)
+        for config in schedule_in_batches(recipe.schedule, steps)
     ]
     assert rates(built, ours) == pytest.approx(expected)
 

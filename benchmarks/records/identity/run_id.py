@@ -8,24 +8,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.spec import RunSpec
+from benchmarks.spec import RunSpec, method_defaults
 
+_TOLD = 30
+"""Characters of a run's name that options may take; the digest tells all of them apart."""
 NAMES_ONLY = ("suite", "label", "method_file")
 """Fields of a spec that name things. What a method file holds is in the fingerprint."""
 
 
-def run_id(spec: RunSpec, fingerprint: Mapping[str, Any], dataset: str = "") -> str:
-    """``digits-replacement-s0-1f0c...``: readable, and different when a number could be.
+def run_id(spec: RunSpec, fingerprint: Mapping[str, Any], dataset: str = "", arch: str = "") -> str:
+    """``digits-cifar_resnet26-replacement-full-s0-1f0c...``, different when a number could be.
 
     Args:
         spec: the run; its suite and label do not count.
         fingerprint: code hashes, checksums of the data, versions, the kind of device: whatever
             else decides the numbers. It must be JSON.
         dataset: shown in front; the task's option ``dataset``, or its name, by default.
+        arch: shown behind it; the task's option ``arch``, or nothing, by default.
     """
     digest = spec_digest(spec.to_dict(), fingerprint)
     dataset = dataset or str(spec.task_options.get("dataset", spec.task))
-    return f"{_slug(dataset)}-{_slug(spec.method)}-s{spec.seed}-{digest}"
+    arch = arch or str(spec.task_options.get("arch", ""))
+    parts = [dataset, *([arch] if arch else []), spec.method, *_telling(spec)]
+    return "-".join([*map(_slug, parts), f"s{spec.seed}", digest])
 
 
 def spec_digest(spec: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> str:
@@ -49,5 +54,28 @@ def deciding(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if key not in NAMES_ONLY}
 
 
+def _telling(spec: RunSpec) -> list[str]:
+    """The options that differ from the method's defaults, as far as they fit: ``full``, ``k2``."""
+    defaults, found = method_defaults(spec.method), []
+    for key, value in sorted(spec.method_options.items()):
+        if key in defaults and _plain(defaults[key]) == _plain(value):
+            continue
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, bool):
+            found.append(key if value else f"no_{key}")
+        elif isinstance(value, int | float):
+            found.append(f"{key}{value:g}")
+        else:
+            found.append(key)
+    while len("-".join(found)) > _TOLD:
+        found.pop()
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-") or "run"
+    return re.sub(r"[^a-z0-9_.]+", "-", text.lower()).strip("-") or "run"

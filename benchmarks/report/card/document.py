@@ -182,16 +182,16 @@ def _warnings(run: RunFolder, sums: Iterable[Sum]) -> list[str]:
                 f"the allocator ran out of memory and tried again {row.value:.0f} times in phase "
                 f"{row.phase}, which takes time"
             )
-    for phase, steps in ((p["name"], p["steps"]) for p in run.phases if run.finished):
-        in_rows, points = run.value("steps", phase), [p for p in run.curve if p["phase"] == phase]
-        if in_rows is not None and in_rows != steps:
+    for phase, batches in ((p["name"], p["batches"]) for p in run.phases if run.finished):
+        in_rows, points = run.value("batches", phase), [p for p in run.curve if p["phase"] == phase]
+        if in_rows is not None and in_rows != batches:
             found.append(
-                f"phase {phase} has {steps} batches in the manifest, {in_rows:.0f} in rows"
+                f"phase {phase} has {batches} batches in the manifest, {in_rows:.0f} in rows"
             )
-        if points and points[-1]["step"] != steps:
+        if points and points[-1]["batch"] != batches:
             found.append(
-                f"the curve of phase {phase} ends at batch {points[-1]['step']} of {steps}: it was "
-                "cut short or changed"
+                f"the curve of phase {phase} ends at batch {points[-1]['batch']} of {batches}: it "
+                "was cut short or changed"
             )
     if run.finished and run.curve_missing:
         found.append(f"there is no learning curve: {run.curve_missing}")

@@ -19,7 +19,7 @@ from benchmarks.records.verification import CURVE, FINISHED, read_manifest, read
 from tasks.errors import UserError
 
 LOG_LINES = 6
-_NO_METRIC = ("phase", "epoch", "step", "seconds", "joules", "train_flops", "lr", "train_loss")
+_NO_METRIC = ("phase", "epoch", "batch", "seconds", "joules", "train_flops", "lr", "train_loss")
 """Columns of a curve that are no metric of the task."""
 
 
@@ -63,7 +63,7 @@ class RunFolder:
     def phases(self) -> list[dict[str, Any]]:
         """Name and batches of the phases of training that have ended."""
         if self.finished or self.checkpoint is None:
-            return [{"name": p["name"], "steps": p["steps"]} for p in self.listed("phases")]
+            return [{"name": p["name"], "batches": p["batches"]} for p in self.listed("phases")]
         return list(self.checkpoint.get("finished", ()))
 
     def part(self, *path: str) -> Mapping[str, Any]:

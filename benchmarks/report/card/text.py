@@ -14,7 +14,7 @@ from benchmarks.report.card.sums import HOLDS, MISSES, UNKNOWN, WITHIN
 
 NARROWEST = 40
 _MANY = 6
-"""Networks from which on only the headline metric of each is shown."""
+"""Networks from which on only the primary metric of each is shown."""
 _NETWORK_METRICS = (
     *("params_inference", "macs", "macs_executed", "latency", "throughput", "energy_image"),
     *("weights_bytes", "disk_size"),
@@ -91,7 +91,7 @@ def _what(document: Document, width: int) -> list[str]:
         "method": f"{what['method']}, seed {what['seed']}",
         "method file": what["method_file"],
         "budget": _joined(what["budget_text"] or what["budget"], profile, spent),
-        "phases": _joined(*(f"{p['name']}: {p['steps']} batches" for p in what["phases"])),
+        "phases": _joined(*(f"{p['name']}: {p['batches']} batches" for p in what["phases"])),
         "suite": what["suite"],
         "device": _joined(device.get("name", "not known"), cores, threads),
         "system": environment.get("system"),
@@ -116,9 +116,9 @@ def _standing(document: Document) -> list[str]:
     elif saved["problem"]:
         lines.append(f"its checkpoint {saved['path']} {saved['problem']}")
     else:
-        of = f" of {saved['steps']}" if saved["steps"] else ""
+        of = f" of {saved['batches']}" if saved["batches"] else ""
         epochs = f" of {saved['epochs']}" if saved["epochs"] else ""
-        where = "the end" if saved["phase_ended"] else f"batch {saved['step']}{of}"
+        where = "the end" if saved["phase_ended"] else f"batch {saved['batch']}{of}"
         lines.append(
             f"last checkpoint: {where} of phase {saved['phase']} (epoch {saved['epoch']}{epochs}), "
             f"written {_moment(saved['written'])}, {number(saved['size'] / 2**20)} MiB"
@@ -169,7 +169,7 @@ def _networks(document: Document, width: int) -> list[str]:
 
 
 def curve_lines(document: Document, width: int, plain: bool) -> list[str]:
-    """The headline metric and the training loss at each validation, as numbers and as bars."""
+    """The primary metric and the training loss at each validation, as numbers and as bars."""
     points, headline = document["curve"]["points"], document["quality"]["headline"]
     if not points:
         return [document["curve"]["missing"]] if document["curve"]["missing"] else []

@@ -27,7 +27,7 @@ _PUBLIC = {
 }
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 
-__all__ = [*sorted(_MODULES), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_MODULES), "__version__"]
 
 
 def __getattr__(name: str) -> Any:

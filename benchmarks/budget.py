@@ -15,13 +15,13 @@ _BOUGHT: dict[str, Callable[[float, int, int], float]] = {
     "samples": lambda amount, batches_per_epoch, batch_size: amount / batch_size,
     "steps": lambda amount, batches_per_epoch, batch_size: amount,
 }
-"""What an amount buys, not yet rounded: batches, of ``steps`` optimizer steps."""
+"""What an amount pays for, not yet rounded: batches, of ``steps`` optimizer steps."""
 
 COUNTED: tuple[str, ...] = tuple(_BOUGHT)
 """Currencies whose price of a step is known before the first one."""
 METERED: tuple[str, ...] = ("seconds", "joules", "train_flops")
 """Currencies that a meter reads while a run trains."""
-CURRENCIES: tuple[str, ...] = COUNTED + METERED
+UNITS: tuple[str, ...] = COUNTED + METERED
 
 _WORDS = {"train_flops": "training FLOPs"}
 
@@ -31,11 +31,11 @@ class Budget:
     """What every run of a comparison may spend on training.
 
     Args:
-        amounts: how much of each currency, above zero; fractions are allowed (half an epoch). Of
+        amounts: how much of each unit, above zero; fractions are allowed (half an epoch). Of
             several, the one that is exhausted first ends training.
 
     Raises:
-        UserError: there is none, a currency is unknown, or an amount is no positive finite number.
+        UserError: there is none, a unit is unknown, or an amount is no positive finite number.
     """
 
     amounts: Mapping[str, float]
@@ -43,13 +43,13 @@ class Budget:
     def __post_init__(self) -> None:
         if not isinstance(self.amounts, Mapping) or not self.amounts:
             raise UserError(
-                "a budget is an amount of a currency, such as {epochs: 10}; "
-                f"known currencies: {', '.join(CURRENCIES)}"
+                "a budget is an amount of a unit, such as {epochs: 10}; "
+                f"known units: {', '.join(UNITS)}"
             )
-        for currency in self.amounts:
-            if currency not in CURRENCIES:
-                raise unknown_name("budget currency", str(currency), CURRENCIES)
-        amounts = {c: _amount(self.amounts[c], c) for c in CURRENCIES if c in self.amounts}
+        for unit in self.amounts:
+            if unit not in UNITS:
+                raise unknown_name("budget unit", str(unit), UNITS)
+        amounts = {c: _amount(self.amounts[c], c) for c in UNITS if c in self.amounts}
         object.__setattr__(self, "amounts", amounts)
 
     @classmethod
@@ -65,13 +65,13 @@ class Budget:
             return cls(value)
         amounts: dict[str, float] = {}
         for part in value.split(","):
-            currency, equals, amount = (piece.strip() for piece in part.partition("="))
+            unit, equals, amount = (piece.strip() for piece in part.partition("="))
             if not equals:
                 raise UserError(f"cannot read the budget '{value}': write it as epochs=10")
-            if currency in amounts:
-                raise UserError(f"cannot read the budget '{value}': duplicate '{currency}'")
+            if unit in amounts:
+                raise UserError(f"cannot read the budget '{value}': duplicate '{unit}'")
             try:
-                amounts[currency] = float(amount)
+                amounts[unit] = float(amount)
             except ValueError:
                 raise UserError(
                     f"cannot read the budget '{value}': '{amount}' is not a number"
@@ -90,7 +90,7 @@ class Budget:
     def total_batches(
         self, batches_per_epoch: int, batch_size: int, accumulate: float = 1
     ) -> int | None:
-        """Batches of the whole run by the counted currencies, a started one counted in full.
+        """Batches of the whole run by the counted units, a started one counted in full.
 
         Args:
             batches_per_epoch: batches in one epoch.
@@ -98,31 +98,31 @@ class Budget:
             accumulate: batches that make one optimizer step; below 1 where one makes several.
 
         Returns:
-            The smallest number that a currency gives; None where only meters end the run.
+            The smallest number that a unit gives; None where only meters end the run.
 
         Raises:
             UserError: the budget is smaller than a single batch.
         """
         found = []
-        for currency in COUNTED:
-            if currency not in self.amounts:
+        for unit in COUNTED:
+            if unit not in self.amounts:
                 continue
-            bought = _BOUGHT[currency](self.amounts[currency], batches_per_epoch, batch_size)
+            bought = _BOUGHT[unit](self.amounts[unit], batches_per_epoch, batch_size)
             # Ten times 0.1 epochs of 30 steps must not become one step more by a rounding error.
             nearest = round(bought)
             bought = nearest if math.isclose(bought, nearest, rel_tol=1e-9) else bought
             if bought < 1:
                 raise UserError(
-                    f"a budget of {_shown(currency, self.amounts[currency])} is less than one "
+                    f"a budget of {_shown(unit, self.amounts[unit])} is less than one "
                     f"step ({batch_size} images, {batches_per_epoch} steps in an epoch): give a "
                     "larger budget or a smaller batch"
                 )
-            found.append(math.ceil(math.ceil(bought) * (accumulate if currency == "steps" else 1)))
+            found.append(math.ceil(math.ceil(bought) * (accumulate if unit == "steps" else 1)))
         return min(found, default=None)
 
     def __str__(self) -> str:
         """``10 epochs``, ``1 epoch``; ``10 epochs or 60 seconds, whichever is spent first``."""
-        shown = [_shown(currency, amount) for currency, amount in self.amounts.items()]
+        shown = [_shown(unit, amount) for unit, amount in self.amounts.items()]
         return " or ".join(shown) + (", whichever is spent first" if len(shown) > 1 else "")
 
 
@@ -132,18 +132,18 @@ def spent_fraction(
     spent: Mapping[str, float],
     metered: Mapping[str, float],
 ) -> float:
-    """How much of a budget is spent: that of the currency that is nearest to its end.
+    """How much of a budget is spent: that of the unit that is nearest to its end.
 
     Args:
         batches: trained on so far.
-        total_batches: that the counted currencies pay for; None for no limit.
-        spent: amounts spent of the metered currencies.
+        total_batches: that the counted units pay for; None for no limit.
+        spent: amounts spent of the metered units.
         metered: their budget.
 
     Returns:
         0 for nothing; 1 and above once the budget is exhausted.
     """
-    parts = [spent[currency] / amount for currency, amount in metered.items()]
+    parts = [spent[unit] / amount for unit, amount in metered.items()]
     if total_batches is not None:
         parts.append(batches / total_batches)
     return _whole(max(parts))
@@ -175,21 +175,21 @@ def _whole(fraction: float) -> float:
     return 1.0 if 1 - _ROUNDING < fraction < 1 else fraction
 
 
-def _amount(value: Any, currency: str) -> float:
+def _amount(value: Any, unit: str) -> float:
     try:
         number = math.nan if isinstance(value, bool | str) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number <= 0:
-        raise UserError(f"budget must be a positive finite number, got {currency}={value}")
+        raise UserError(f"budget must be a positive finite number, got {unit}={value}")
     return number
 
 
-def _shown(currency: str, amount: float) -> str:
-    name = _WORDS.get(currency, currency)
+def _shown(unit: str, amount: float) -> str:
+    name = _WORDS.get(unit, unit)
     if amount == 1:
         name = name.removesuffix("s")
-    whole = amount >= 1e6 and currency in COUNTED
+    whole = amount >= 1e6 and unit in COUNTED
     return f"{amount:.0f} {name}" if whole else f"{amount:g} {name}"
 
 

@@ -33,7 +33,7 @@ class BatchSource(Protocol):
         """Batches in an epoch."""
 
     def epoch(self, index: int, start: int = 0) -> Iterator[dict[str, Any]]:
-        """The batches of an epoch, from batch ``start`` on, as ``model.train_step`` eats them.
+        """The batches of an epoch from ``start`` on, in the format of ``model.train_step``.
 
         The same index gives the same batches whatever ran before, which is what makes a resumed
         run equal to one that was never interrupted.
@@ -293,7 +293,7 @@ class TaskView:
 
     @property
     def classes(self) -> int | None:
-        """How many classes are told apart; None where the task has none."""
+        """The number of classes; None where the task has none."""
         classes = getattr(self._task, "classes", None)
         return classes if classes is None or isinstance(classes, int) else len(classes)
 

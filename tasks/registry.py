@@ -1,7 +1,7 @@
 """A registry whose names can be listed without importing what they name.
 
 Built-in entries are found by reading the decorators in the source files, so that ``depthbench
-list`` never imports torch. A file is imported when one of its names is asked for.
+list`` never imports torch. A file is imported when one of its names is requested.
 """
 
 from __future__ import annotations

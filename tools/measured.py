@@ -1,7 +1,7 @@
 """What the published results say of a method: lines of their tables, beside the baseline's.
 
 It reads the tables that ``depthbench`` wrote, so the pages need neither torch nor NumPy, and a
-suite that is published anew is on every card.
+suite that is republished is on every card.
 """
 
 from __future__ import annotations

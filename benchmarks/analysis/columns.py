@@ -1,4 +1,4 @@
-"""The columns of tables: which metric in which phase, and which ones are shown unasked."""
+"""The columns of tables: which metric in which phase, and which ones are shown by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUALITIES = ("top1", "box_ap", "mask_ap", "miou")
 """Metrics that stand for how good a network is, one or two a task."""
 
 TO_TARGET = ("time_to_target", "energy_to_target", "flops_to_target")
-SPENT = tuple(f"spent_{currency}" for currency in METERED)
+SPENT = tuple(f"spent_{unit}" for unit in METERED)
 """What a run spent of a budget that a meter watched."""
 
 _SUMMED_UNITS = ("s", "J")
@@ -59,7 +59,7 @@ class Column:
 
 
 def default_columns(rows: Sequence[Row]) -> list[Column]:
-    """The columns of a table where none are asked for: quality first, then costs.
+    """The columns of a table where none are requested: quality first, then costs.
 
     Memory is that of the GPU allocator where there is one, else the resident set; energy is the
     GPU's counter, else the CPU's package. What a metered budget had spent, and what a target took,
@@ -114,7 +114,7 @@ def column_for(name: str, rows: Sequence[Row]) -> Column:
 
 
 def all_columns(rows: Sequence[Row]) -> list[Column]:
-    """Every metric that was measured or asked for, the default columns first.
+    """Every metric that was measured or requested, the default columns first.
 
     What stands for a whole run in the phase ``setup`` is not shown phase by phase as well.
     """

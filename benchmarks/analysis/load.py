@@ -182,8 +182,8 @@ def _unnamed(rows: Iterable[Row]) -> list[Row]:
 
 def _pooled(pool: Results, folder: Results) -> Results | None:
     """Both as one; None where they may not share a table."""
-    for told in ("suite", "profile", "budget"):
-        if getattr(pool, told) != getattr(folder, told):
+    for attribute in ("suite", "profile", "budget"):
+        if getattr(pool, attribute) != getattr(folder, attribute):
             return None
     if sorted(pool.devices) != sorted(folder.devices):
         return None

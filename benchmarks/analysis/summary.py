@@ -249,8 +249,8 @@ def _notes(runs: _Runs, variant: str, column: Column) -> tuple[str, ...]:
             for part in row.reason.split("; "):
                 if part.startswith(REMARK):
                     remarks.setdefault(part.removeprefix(REMARK), []).append(seed)
-    told = [_of_seeds(text, seeds, len(runs)) for text, seeds in remarks.items()]
-    return (*whole, *told)
+    notes = [_of_seeds(text, seeds, len(runs)) for text, seeds in remarks.items()]
+    return (*whole, *notes)
 
 
 def _of_seeds(text: str, seeds: Sequence[int], of: int) -> str:

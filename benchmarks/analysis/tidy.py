@@ -38,7 +38,7 @@ def write_lines(
     """One line of text for each network and column; what is missing is empty, and says why."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    told = [results.suite, results.profile, results.budget, ", ".join(results.devices)]
+    facts = [results.suite, results.profile, results.budget, ", ".join(results.devices)]
     whats = [(c.metric, c.phase, c.info.unit, c.info.better) for c in columns]
     baseline = results.baseline or ""
     for number, line in enumerate(lines):
@@ -47,7 +47,7 @@ def write_lines(
             writer.writerow(
                 cells.record(
                     [
-                        *(*told, *line.network, *what),
+                        *(*facts, *line.network, *what),
                         *_numbers(cell),
                         *("" if cell.ratio is None else repr(cell.ratio), baseline),
                         "1" if (number, column.key) in best else "",

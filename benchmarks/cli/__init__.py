@@ -1,4 +1,4 @@
-"""The command ``depthbench``: one file a verb, imported when the verb is asked for."""
+"""The command ``depthbench``: one file a verb, imported when the verb is requested."""
 
 from __future__ import annotations
 
@@ -104,9 +104,7 @@ def shadowed_package() -> str:
         places = [*(spec.submodule_search_locations or [])] if spec else []
         origin = places[0] if places else spec.origin if spec else None
         if origin is None:
-            return (
-                f"the package '{name}' is not beside {root / 'benchmarks'}: install depthbench anew"
-            )
+            return f"the package '{name}' is not beside {root / 'benchmarks'}: reinstall depthbench"
         if Path(origin).resolve() != root / name:
             return (
                 f"{origin} hides the package '{name}' of depthbench: rename it, start depthbench "

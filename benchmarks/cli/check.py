@@ -76,14 +76,14 @@ def check(
         raise typer.Exit(1)
 
 
-def read_options(told: Iterable[str]) -> dict[str, Any]:
+def read_options(texts: Iterable[str]) -> dict[str, Any]:
     """``["every=2", "blocks=[3, 6]"]`` as a mapping.
 
     Raises:
         UserError: one has no equals sign, or its value cannot be read.
     """
     options: dict[str, Any] = {}
-    for text in told:
+    for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UserError(f"cannot read the option '{text}': write it as --option every=2")

@@ -68,7 +68,7 @@ def gate(
 
     Each metric is tested by a one-sided t test over seeds (Welch), the p values adjusted for their
     number; parameters, MACs and other counts may not get worse at all. Times, energies and peak
-    memory are compared on the same hardware alone. What is new is told.
+    memory are compared on the same hardware alone. New results are listed.
 
     Example: depthbench compare results/quickstart --against results/main.csv
     """

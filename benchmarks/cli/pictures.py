@@ -87,8 +87,8 @@ def draw_pictures(run: Path, asked: Pictures, as_json: bool) -> None:
     for text in notes:
         typer.echo(f"note: {text}", err=True)
     if as_json:
-        told = document(folder, built, chosen, drawing.split)
-        print(json.dumps({**told, "pictures": [str(path) for path in pictures]}, indent=2))
+        facts = document(folder, built, chosen, drawing.split)
+        print(json.dumps({**facts, "pictures": [str(path) for path in pictures]}, indent=2))
     else:
         print("\n".join(map(str, pictures)))
 

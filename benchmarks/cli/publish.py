@@ -23,7 +23,7 @@ def publish(
         "results"
     ),
     name: Annotated[
-        str, typer.Option(help="What to call it beneath published/; default the suite's name.")
+        str, typer.Option(help="What to call it under published/; default the suite's name.")
     ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the paths as one JSON document.")
@@ -34,7 +34,7 @@ def publish(
     Each folder goes to TO/published/NAME, where it takes the place of an earlier one of the same
     suite. TO/README.md then has a section for everything published: its table, what was run where
     and when, at which budget, from which commit, with links to rows and manifests. What a person
-    wants to add stands in TO/published/NAME/NOTES.md. The same files give the same bytes.
+    wants to add goes into TO/published/NAME/NOTES.md. The same files give the same bytes.
 
     Example: depthbench publish results/quickstart
     """

@@ -100,7 +100,7 @@ def _write_page(
         typer.echo(f"note: {sentence}", err=True)
 
 
-def _names(told: list[str] | tuple[str, ...]) -> list[str]:
+def _names(texts: list[str] | tuple[str, ...]) -> list[str]:
     """Names that commas separate, once each."""
-    names = (name.strip() for names in told for name in names.split(","))
+    names = (name.strip() for names in texts for name in names.split(","))
     return list(dict.fromkeys(name for name in names if name))

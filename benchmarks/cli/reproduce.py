@@ -41,7 +41,7 @@ class Profile(str, Enum):
 
 
 SEEDS = {Profile.paper: 3, Profile.short: 1, Profile.smoke: 1}
-"""Unless told otherwise: only ``paper`` gives verdicts, and they take intervals."""
+"""Unless given otherwise: only ``paper`` gives verdicts, and they take intervals."""
 PRELOAD_DETECTION = "tasks.detection.preload"
 
 
@@ -94,7 +94,7 @@ def reproduce(
     """Run a paper's table: reported vs. measured, with a verdict.
 
     Runs that are finished are not run again. Only the profile paper can confirm or contradict a
-    claim: what a smaller one measures stands beside it.
+    claim: what a smaller one measures is shown beside it.
 
     Exits with 0 when every run is finished, whatever the verdicts; 1 when a run failed, or with
     --strict when a claim is contradicted; 130 after Ctrl-C.

@@ -121,13 +121,13 @@ def leave(stop: KeyboardInterrupt, driver: SuiteRun | None) -> typer.Exit:
     """
     by = f" by {stop}" if isinstance(stop, Stopped) else ""
     at = getattr(stop, "at", {})
-    told = [f"checkpoint at step {at['step']} of phase {at['phase']}"] if at else []
+    facts = [f"checkpoint at step {at['step']} of phase {at['phase']}"] if at else []
     if driver is None:
-        told.append("no run is finished")
+        facts.append("no run is finished")
     else:
-        told.append(f"{driver.finished()} of {len(driver.jobs)} runs are finished")
+        facts.append(f"{driver.finished()} of {len(driver.jobs)} runs are finished")
     with contextlib.suppress(OSError):  # a terminal that was closed takes no text
-        typer.echo(f"stopped{by}: {'; '.join(told)}; the same command goes on from here", err=True)
+        typer.echo(f"stopped{by}: {'; '.join(facts)}; the same command resumes", err=True)
     return typer.Exit(exit_code(stop))
 
 

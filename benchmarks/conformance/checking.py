@@ -90,7 +90,7 @@ def check_method(
 
 
 def run_check(subject: Subject, name: str) -> Finding:
-    """One check by its name; an exception is a failure, told in one line.
+    """One check by its name; an exception is a failure, reported in one line.
 
     Raises:
         UserError: no check has that name.
@@ -104,10 +104,10 @@ def run_check(subject: Subject, name: str) -> Finding:
         except NoRun:
             finding = skipped("needs the trained model, and training it failed")
         except Exception as error:
-            told = str(error).strip().splitlines() or [""]
+            lines = str(error).strip().splitlines() or [""]
             finding = replace(
                 failed(
-                    f"{type(error).__name__}: {told[0]}",
+                    f"{type(error).__name__}: {lines[0]}",
                     "--verbose shows where it was raised",
                 ),
                 traceback=traceback.format_exc(),

@@ -9,11 +9,11 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 @dataclass(frozen=True)
 class Finding:
-    """A status, one sentence of what was seen and, after a failure, what to mend."""
+    """A status, one sentence of what was seen and, after a failure, how to fix it."""
 
     status: str
     seen: str
-    mend: str = ""
+    fix: str = ""
     check: str = ""
     traceback: str = ""
 
@@ -23,9 +23,9 @@ def passed(seen: str) -> Finding:
     return Finding(PASSED, seen)
 
 
-def failed(seen: str, mend: str) -> Finding:
+def failed(seen: str, fix: str) -> Finding:
     """Something is not, and this is what to do."""
-    return Finding(FAILED, seen, mend)
+    return Finding(FAILED, seen, fix)
 
 
 def skipped(seen: str) -> Finding:

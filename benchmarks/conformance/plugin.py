@@ -54,7 +54,7 @@ def conforms(
         if finding.status == SKIPPED:
             pytest.skip(finding.seen)
         if finding.status == FAILED:
-            told = f"{finding.seen}; to mend: {finding.mend}\n{finding.traceback}"
-            pytest.fail(told.rstrip(), pytrace=False)
+            message = f"{finding.seen}; fix: {finding.fix}\n{finding.traceback}"
+            pytest.fail(message.rstrip(), pytrace=False)
 
     return test

@@ -30,15 +30,15 @@ def as_text(checked: Checked, verbose: bool = False) -> str:
     if checked.figures:
         lines += ["", *figure_lines(checked.figures)]
     number = Counter(finding.status for finding in checked.findings)
-    told = ", ".join(f"{number[status]} {status}" for status in _MARKS if number[status])
-    return "\n".join([*lines, "", f"{told} in {checked.seconds:.0f} s"])
+    counts = ", ".join(f"{number[status]} {status}" for status in _MARKS if number[status])
+    return "\n".join([*lines, "", f"{counts} in {checked.seconds:.0f} s"])
 
 
 def line_of(finding: Finding, width: int, verbose: bool) -> list[str]:
-    """A finding; what to mend stands below."""
+    """A finding; how to fix it follows."""
     lines = [f"  {_MARKS[finding.status]}  {finding.check:<{width}}  {finding.seen}"]
-    if finding.mend:
-        lines.append(f"        {'':<{width}}  to mend: {finding.mend}")
+    if finding.fix:
+        lines.append(f"        {'':<{width}}  fix: {finding.fix}")
     if verbose and finding.traceback:
         lines += [f"        {line}" for line in finding.traceback.rstrip().splitlines()]
     return lines
@@ -80,7 +80,7 @@ def as_document(checked: Sequence[Checked]) -> dict[str, Any]:
                         "check": finding.check,
                         "status": finding.status,
                         "seen": finding.seen,
-                        "mend": finding.mend,
+                        "fix": finding.fix,
                         "traceback": finding.traceback,
                     }
                     for finding in one.findings

@@ -145,7 +145,7 @@ class Subject:
             recipe: changes to the recipe.
 
         Raises:
-            Interrupted: as was asked for.
+            Interrupted: as was requested.
         """
         built = self.build(seed, **recipe)
         model = prepared_model(built, note=lambda text: None)
@@ -182,10 +182,10 @@ class Subject:
 
     @property
     def trained(self) -> Run:
-        """The full run, trained when it is first asked for.
+        """The full run, trained when it is first requested.
 
         Raises:
-            NoRun: it was asked for before and failed.
+            NoRun: it was requested before and failed.
         """
         if self._failed:
             raise NoRun

@@ -102,21 +102,21 @@ def resumes(subject: Subject) -> Finding:
         resumed,
         f"a run killed before step {middle} of {whole.steps} and resumed",
         "keep what training depends on in parameters and buffers, or in a hook that saves and "
-        "loads it with the checkpoint; an attribute of the method starts anew on resume",
+        "loads it with the checkpoint; an attribute of the method starts over on resume",
     )
 
 
-def compared(one: Run, other: Run, what: str, mend: str) -> Finding:
+def compared(one: Run, other: Run, what: str, fix: str) -> Finding:
     """Weights and curves of two runs, bit by bit."""
     unequal = differing(one.weights, other.weights)
     if unequal:
         return failed(
             f"{what} ends with other weights: {len(unequal)} of {len(one.weights)} tensors differ "
             f"({some(unequal)})",
-            mend,
+            fix,
         )
     if repr(one.curve) != repr(other.curve):
-        return failed(f"{what} has the same weights but another curve of validations", mend)
+        return failed(f"{what} has the same weights but another curve of validations", fix)
     return passed(f"{what} has the same weights and curve, bit by bit")
 
 

@@ -120,12 +120,12 @@ def costs(subject: Subject) -> Finding:
                 f"'{one}' and '{other}' have the same parameters, MACs and outputs",
                 "leave one of them out, or see that each is what its name says",
             )
-    told = [
+    facts = [
         f"{name}: {values['params_inference'] / 1e3:.1f} k parameters, "
         f"{values['macs'] / 1e6:.2f} M MACs"
         for name, values in found.items()
     ]
-    return passed("; ".join(told))
+    return passed("; ".join(facts))
 
 
 def unequal_answers(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:

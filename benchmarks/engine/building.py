@@ -81,7 +81,7 @@ def select_device(name: str) -> torch.device:
     first GPU where there is one.
 
     Raises:
-        UserError: a GPU was asked for that is not there, the name is none, or a launcher started
+        UserError: a GPU was requested that is not there, the name is none, or a launcher started
             several processes.
     """
     if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
@@ -103,7 +103,7 @@ def select_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0) >= count:
         found = f"{count} CUDA device(s)" if count else "no CUDA device"
-        raise UserError(f"device '{name}' was asked for but torch finds {found}; use device: cpu")
+        raise UserError(f"device '{name}' was requested but torch finds {found}; use device: cpu")
     torch.cuda.set_device(device.index or 0)
     return torch.device("cuda", device.index or 0)
 

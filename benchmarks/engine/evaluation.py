@@ -187,7 +187,7 @@ def add_analysis(built: Built, networks: Mapping[str, BaseModel], table: Rows) -
 
 
 def refuse_measured(metric: str, measured: set[str], method: str) -> None:
-    """Refuse a method's metric that is somebody else's to measure.
+    """Refuse a method's metric that is measured by the harness or the task.
 
     Raises:
         UserError: it is one.

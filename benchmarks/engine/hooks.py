@@ -70,7 +70,7 @@ class StepEndHook(Hook):
 
 
 class LossHook(Hook):
-    """Sum the loss on the device; nothing is copied to the host until it is asked for."""
+    """Sum the loss on the device; nothing is copied to the host until it is requested."""
 
     priority = "VERY_HIGH"
 
@@ -290,7 +290,7 @@ class CheckpointHook(Hook):
         set_random_state(checkpoint["random"])
 
     def stop(self, runner: Any, number: int, epoch_ended: bool) -> NoReturn:
-        """Save between two steps and leave, as a signal asked for.
+        """Save between two steps and leave, as a signal requested.
 
         Args:
             runner: of the phase.

@@ -81,7 +81,7 @@ def optim_wrapper_config(
         device: where the run trains.
 
     Raises:
-        UserError: float16 was asked for on a CPU.
+        UserError: float16 was requested on a CPU.
     """
     config: dict[str, Any] = {
         "type": "PlainOptimWrapper",

@@ -37,7 +37,7 @@ log = logging.getLogger("depthbench")
 def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None:
     """Carry out one planned run and leave its folder finished.
 
-    Training goes on from the last checkpoint where there is one. Rows and manifest are written
+    Training resumes from the last checkpoint where there is one. Rows and manifest are written
     at the very end, the manifest last, so that a folder is either finished or to be continued.
 
     Args:

@@ -97,7 +97,7 @@ class TrainLoop(BaseLoop):
 
     @property
     def open_ended(self) -> bool:
-        """Whether nobody knows how many batches there will be."""
+        """Whether the number of batches is unknown."""
         return self._max_iters == sys.maxsize
 
     def expect(self, batches: int) -> None:
@@ -145,7 +145,7 @@ class TrainLoop(BaseLoop):
         """Train on the rest of an epoch, or up to where a signal stops the run.
 
         Raises:
-            StopRun: a signal asked for it; a checkpoint was saved.
+            StopRun: a signal requested it; a checkpoint was saved.
         """
         runner = self.runner
         while self._iter < self._max_iters:

@@ -63,7 +63,7 @@ class TrainingSession:
         folder: the run folder; checkpoints go to ``checkpoints/latest.pth``.
         validate_every: epochs between validations.
         report: takes progress events.
-        metered: amounts by metered currency, besides ``steps``; the first one spent ends training.
+        metered: amounts by metered unit, besides ``steps``; the first one spent ends training.
         optimizer_steps: that end training, however many a batch makes; None for no limit.
     """
 
@@ -91,7 +91,7 @@ class TrainingSession:
         """Run the phases that are left and return what they gave.
 
         Finished phases are replayed: the method's generator gets the recorded results, and the
-        kept weights where it asked for them, so that it goes on as if nothing had happened.
+        kept weights where it requested them, so that it continues as if nothing had happened.
 
         Raises:
             UserError: the method's phases are not those of the checkpoint.
@@ -200,7 +200,7 @@ class TrainingSession:
         if phase.go_on and not resuming:
             if self.state.optimizer is None:
                 raise UserError(
-                    f"phase '{phase.name}' goes on with the optimizer of the phase before, which "
+                    f"phase '{phase.name}' continues with the optimizer of the phase before, which "
                     "has kept none: set keep_optimizer there"
                 )
             hooks.append(OptimizerHook(self.state.optimizer))
@@ -271,7 +271,7 @@ def _next(phases: Phases, result: PhaseResult) -> Phase | None:
 
 
 def _require_new(name: str, names: set[str]) -> None:
-    """Refuse a phase whose rows could not be told from others."""
+    """Refuse a phase whose rows would look like those of others."""
     if name in names or name in RESERVED_PHASES:
         raise UserError(
             f"a phase of the method is called '{name}', which "

@@ -19,8 +19,8 @@ class Spending:
 
     Args:
         meters: of the run.
-        metered: the budget's amounts by metered currency.
-        total_batches: that its counted currencies pay for; None for no limit.
+        metered: the budget's amounts by metered unit.
+        total_batches: that its counted units pay for; None for no limit.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Spending:
     @property
     def waits(self) -> bool:
         """Whether what is spent can only be told when the device has done it."""
-        return any(currency != "train_flops" for currency in self._metered)
+        return any(unit != "train_flops" for unit in self._metered)
 
     def fraction(self, batches: int) -> float:
         """The spent fraction of the budget, after ``batches`` of all phases.
@@ -40,13 +40,13 @@ class Spending:
             UserError: a meter has failed.
         """
         spent = {}
-        for currency in self._metered:
-            amount = self._meters.spent(currency)
+        for unit in self._metered:
+            amount = self._meters.spent(unit)
             if amount is None:
                 raise UserError(
-                    f"the budget in {currency} cannot be kept: {self._meters.unmeasured(currency)}"
+                    f"the budget in {unit} cannot be kept: {self._meters.unmeasured(unit)}"
                 )
-            spent[currency] = amount
+            spent[unit] = amount
         return spent_fraction(batches, self._total_batches, spent, self._metered)
 
 
@@ -62,7 +62,7 @@ class SpendingHook(Hook):
         part: the phase's part of the budget.
         schedule: scheduler configs by fraction.
         batches: trained on in earlier phases.
-        limit: batches that the phase asked for; None where it asked for a share.
+        limit: batches that the phase requested; None where it requested a share.
         accumulate: batches of an optimizer step.
         device: where the run trains.
     """

@@ -49,10 +49,10 @@ def phase_rows(
         yield name, Measurement("optimizer_steps", result.optimizer_steps)
         yield name, an_epoch("epoch_time", seconds, timed, batches_per_epoch)
         yield name, an_epoch("energy_epoch", joules, timed, batches_per_epoch)
-        for currency in built.spec.budget.amounts:
-            amount = spent(currency, result, meters, joules, batches_per_epoch)
+        for unit in built.spec.budget.amounts:
+            amount = spent(unit, result, meters, joules, batches_per_epoch)
             busy = {"seconds": seconds.reason, "joules": joules.reason}
-            yield name, noted(amount, busy_note(busy.get(currency, "")))
+            yield name, noted(amount, busy_note(busy.get(unit, "")))
         if meters.costs is not None:
             for measurement in guarded(
                 meters.costs.metrics, partial(meters.costs.measurements, name)
@@ -97,27 +97,27 @@ def an_epoch(metric: str, measured: Measurement, timed: int, batches_per_epoch: 
 
 
 def spent(
-    currency: str,
+    unit: str,
     result: PhaseResult,
     meters: RunMeters,
     joules: Measurement,
     batches_per_epoch: int,
 ) -> Measurement:
-    """What a phase spent in a currency of the budget: samples really seen, steps really made."""
-    metric, name = f"spent_{currency}", result.name
-    if currency in COUNTED:
+    """What a phase spent in a unit of the budget: samples really seen, steps really made."""
+    metric, name = f"spent_{unit}", result.name
+    if unit in COUNTED:
         counted = {
             "epochs": result.batches / batches_per_epoch,
             "samples": result.samples,
             "steps": result.optimizer_steps,
         }
-        return Measurement(metric, counted[currency])
+        return Measurement(metric, counted[unit])
     steps = meters.steps[name]
     charged = f"{steps.untimed} of {steps.timed + steps.untimed} steps at the median step"
-    if currency == "seconds":
+    if unit == "seconds":
         seconds = meters.clock.train_seconds(name) + meters.charged_seconds(name)
         return Measurement(metric, seconds, charged)
-    if currency == "joules":
+    if unit == "joules":
         # What the budget was judged by, even where windows are too short for a row of energy.
         amount = meters.energy.joules(name).get("train", 0.0) or 0.0
         amount += meters.charged_joules(name)
@@ -145,12 +145,12 @@ def to_target(
     point = state.curve[before + first]
     note = f"{metric} {point[metric]:.4g} on validation after epoch {point['epoch']}"
     found = []
-    for name, (currency, otherwise) in _TO_TARGET.items():
-        value = point.get(currency)
+    for name, (unit, otherwise) in _TO_TARGET.items():
+        value = point.get(unit)
         if value is None:
-            why = meters.unmeasured(currency) or otherwise
+            why = meters.unmeasured(unit) or otherwise
             found.append(Measurement(name, None, why))
-        elif currency == "joules" and meters.energy is meters.gpu:
+        elif unit == "joules" and meters.energy is meters.gpu:
             found.append(by_counter(name, point, before + first + 1, note))
         else:
             found.append(Measurement(name, value, note))

@@ -1,4 +1,4 @@
-"""Being told to stop by a signal: the command ends its run well, and says where to go on.
+"""Stopping on a signal: the command ends its run well, and says where to go on.
 
 A command that trains has two processes. The one that was started takes the signals, and tells the
 run's process, which finishes its training step, saves a checkpoint and leaves; anywhere else it
@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopped(KeyboardInterrupt):
-    """The command was told to stop, as Ctrl-C does.
+    """The command was asked to stop, as Ctrl-C does.
 
     Args:
         number: of the signal.
@@ -72,7 +72,7 @@ class StopRun(BaseException):
 
 
 class _RunProcess:
-    """Whether this process was told to stop, and whether that has to wait."""
+    """Whether this process was asked to stop, and whether that has to wait."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -121,5 +121,5 @@ def whole_steps() -> Iterator[None]:
 
 
 def requested() -> int | None:
-    """The signal that told this process to stop; None if there was none."""
+    """The signal that asked this process to stop; None if there was none."""
     return PROCESS.number

@@ -26,7 +26,7 @@ log = logging.getLogger("depthbench")
 def trained_model(
     folder: str | Path, note: Callable[[str], None] = log.warning, device: str | None = None
 ) -> tuple[Built, BaseModel]:
-    """Build a finished run anew and give its model the weights that training ended with.
+    """Rebuild a finished run and give its model the weights that training ended with.
 
     The model is drawn and prepared as in the run, and the method's phases are gone through with
     their recorded results, so that whatever they do to the model is done again. Nothing is
@@ -57,11 +57,11 @@ def trained_model(
         model = prepared_model(built, note=lambda text: None)
         _replay(built, model, folder, manifest)
     except Exception as error:  # whatever code that is not the run's makes of its records
-        told = " ".join(str(error).split()) or type(error).__name__
+        problem = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"the weights of {folder.name} do not fit the model that is built now, as the code or "
             f"the data changed since it was trained: train it again, or go back to "
-            f"{_origin(manifest)} ({told[:200]})"
+            f"{_origin(manifest)} ({problem[:200]})"
         ) from error
     if differing:
         note(f"since {folder.name} was trained, {_listed(named_changes(differing))} changed")

@@ -1,4 +1,4 @@
-"""A phase's schedule where nobody knows its steps: mmengine's schedulers on a clock of ticks."""
+"""The schedule of a phase of unknown length: mmengine's schedulers on a clock of ticks."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class VirtualSchedule:
             for key in _SCHEDULED:
                 if key in group:
                     group.setdefault(f"initial_{key}", group[key])
-            told = {
+            options = {
                 key: group.get(f"initial_{key}", value)
                 for key, value in group.items()
                 if key not in ("params", "weight_decay")
             }
-            self._kind.append(repr(sorted(told.items())))
-            kinds.setdefault(self._kind[-1], told)
+            self._kind.append(repr(sorted(options.items())))
+            kinds.setdefault(self._kind[-1], options)
         stand_in = torch.optim.Optimizer(
-            [{**told, "params": [nn.Parameter(torch.zeros(()))]} for told in kinds.values()],
+            [{**options, "params": [nn.Parameter(torch.zeros(()))]} for options in kinds.values()],
             dict(optimizer.defaults),
         )
         self._values = dict(zip(kinds, stand_in.param_groups, strict=True))

@@ -108,10 +108,10 @@ class ForkServer:
             log: file that the process's stdout and stderr are appended to, at descriptor level;
                 None leaves both on this process's stderr.
             on_tick: called here about four times a second.
-            on_stop: called here when the process was told to stop, and may have to end its step.
+            on_stop: called here when the process was asked to stop, and may have to end its step.
 
         Raises:
-            KeyboardInterrupt: this process, or the function's, was told to stop. Its attribute
+            KeyboardInterrupt: this process, or the function's, was asked to stop. Its attribute
                 ``at`` is a mapping with ``step`` and ``phase`` where a checkpoint was saved.
             UserError: the function raised it.
             RunFailed: it raised anything else (the traceback is in the log), exited or was killed.

@@ -105,7 +105,7 @@ def _naming(spec: RunSpec) -> Iterator[None]:
 
 
 def total_batches(built: Built, batches_per_epoch: int, updates: float = 1.0) -> int | None:
-    """Batches that the counted currencies of the run's budget pay for; None without any.
+    """Batches that the counted units of the run's budget pay for; None without any.
 
     Args:
         built: the run's parts.

@@ -202,7 +202,7 @@ def _redirect(log: str) -> None:
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
-    # A log is read while the run goes on, and must be whole after a kill.
+    # A log is read while it runs, and must be whole after a kill.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 

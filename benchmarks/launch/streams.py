@@ -1,7 +1,7 @@
 """Standard streams that no output can crash: any encoding, a full device, a closed descriptor.
 
 A run may take days, and what it prints is the least of it: where stdout cannot be written to, the
-command goes on, writes its files, and says so at its end.
+command continues, writes its files, and says so at its end.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _secured(number: int, stream: TextIO | None) -> TextIO:
 
 
 def write_problem(stream: TextIO) -> str:
-    """Why something printed to a stream is lost; empty if nothing is, or nobody reads any more."""
+    """Why something printed to a stream is lost; empty if nothing is, or the reader has gone."""
     with contextlib.suppress(OSError, ValueError):
         stream.flush()
     raw = getattr(getattr(stream, "buffer", None), "raw", None)

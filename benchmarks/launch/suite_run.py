@@ -45,7 +45,7 @@ class Job:
 
     @property
     def headline(self) -> str:
-        """The metric that stands for the run."""
+        """The metric of the run in short."""
         return str(self.planned["headline"])
 
     @property
@@ -99,10 +99,10 @@ class Outcome:
 
 
 class Observer:
-    """Is told what happens while a suite runs; does nothing by itself."""
+    """Receives what happens while a suite runs; does nothing by itself."""
 
     def found_damage(self, sentence: str) -> None:
-        """A file of the results folder is not what was written; it is made anew."""
+        """A file of the results folder is not what was written; it is made again."""
 
     def started(self, job: Job) -> None:
         """A run begins."""
@@ -114,7 +114,7 @@ class Observer:
         """A quarter of a second has passed."""
 
     def stopping(self, job: Job) -> None:
-        """The run was told to stop, and ends its training step first."""
+        """The run was asked to stop, and ends its training step first."""
 
     def ended(self, outcome: Outcome) -> None:
         """A run has ended, well or not; its rows are on disk."""
@@ -196,7 +196,7 @@ def recorded_plan(suite: Suite, jobs: Iterable[Job]) -> Plan:
 
 
 class SuiteRun:
-    """The runs of one plan, carried out in order; a failure is recorded and the rest goes on.
+    """The runs of one plan, carried out in order; a failure is recorded and the rest continues.
 
     Args:
         jobs: the plan, in order.
@@ -330,7 +330,7 @@ class SuiteRun:
 
 
 def _checked(server: ForkServer, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    # What libraries print while a plan is checked is of no use, and would spoil --json.
+    # What libraries print while a plan is checked is of no use, and would corrupt --json.
     return server.call(function, *args, log=Path(os.devnull), **options)
 
 

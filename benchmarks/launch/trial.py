@@ -38,12 +38,12 @@ class Trial:
 
         Args:
             budget: of the run.
-            total_batches: that its counted currencies pay for, if any do.
+            total_batches: that its counted units pay for, if any do.
         """
         prices = {"seconds": self.seconds, "train_flops": self.flops}
         found = [] if total_batches is None else [total_batches]
-        for currency, amount in budget.metered.items():
-            price = prices.get(currency)
+        for unit, amount in budget.metered.items():
+            price = prices.get(unit)
             if price:
                 found.append(max(1, math.ceil(amount / price)))
         return min(found, default=None)

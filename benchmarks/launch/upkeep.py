@@ -1,4 +1,4 @@
-"""What a suite does about records that are not what was written: name them, and make them anew."""
+"""What a suite does about records that are not what was written: name them, and make them again."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def set_damaged_aside(store: Store, run_ids: Iterable[str]) -> list[str]:
 
 
 def damage_of_folder(store: Store) -> list[str]:
-    """What is wrong with plan and index, which are about to be written anew."""
+    """What is wrong with plan and index, which are about to be written again."""
     if not store.rows_path.exists():
         return []
     try:
         read_folder(store.path, metrics=())
     except DamagedError as error:
-        return [f"{error.what}: it is written anew"]
+        return [f"{error.what}: it is written again"]
     return []
 
 

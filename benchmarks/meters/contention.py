@@ -245,7 +245,7 @@ class ContentionMeter(Windows[Reading]):
         return noted(measurement, busy_reason(found, len(self._machine.cores), of_machine))
 
     def measurements(self, phase: str | None = None) -> list[Measurement]:
-        """No rows: the figures stand in the manifest, and the verdict in other meters' rows."""
+        """No rows: the figures are in the manifest, and the verdict in other meters' rows."""
         self.flush()
         return []
 

@@ -152,7 +152,7 @@ class OperationCounter(TorchDispatchMode):
 
     @contextmanager
     def _elsewhere(self) -> Iterator[None]:
-        """Count in the thread that enters, as long as the count goes on."""
+        """Count in the thread that enters, as long as the count lasts."""
         with ExitStack() as scope:
             if self._composite:
                 scope.enter_context(torch.no_grad())

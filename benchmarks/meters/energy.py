@@ -317,7 +317,7 @@ class EnergyMeter(Windows[_Reading]):
             self._look_around()
 
     def _look_around(self) -> None:
-        """Note what spoils a measurement: company on the device, throttling."""
+        """Note what disturbs a measurement: company on the device, throttling."""
         if self._device is None:
             return
         try:

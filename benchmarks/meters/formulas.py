@@ -21,7 +21,7 @@ Formula = Callable[[tuple[Any, ...], dict[str, Any], Any], int | None]
 
 COMPLEX = 3
 """Real multiply-adds of a complex one, by Gauss's three products instead of four: PyTorch runs a
-complex convolution as three real ones, which cannot be told from others, so that matrix products
+complex convolution as three real ones, which look like any others, so that matrix products
 follow."""
 
 

@@ -120,7 +120,7 @@ class NvmlDevice:
     def others(self) -> int:
         """How many other compute processes use the device.
 
-        In a container this process stands in the list under the host's number.
+        In a container this process is in the list under the host's number.
         """
         found = self.processes()
         listed = os.getpid() in found or (torch.cuda.is_initialized() and bool(found))

@@ -36,7 +36,7 @@ class RaplMeter(Windows[_Reading]):
     Packages are summed; their parts (cores, memory) and the platform domain are left out, since
     packages hold the former and the latter overlaps. The counters wrap after some minutes at full
     load, so they are read in the background while the meter is started. Between two readings that
-    are further apart than that, nobody knows how often they wrapped: such a window has no energy.
+    are further apart than that, the number of wraps is unknown: such a window has no energy.
 
     Args:
         root: the powercap folder.

@@ -191,16 +191,16 @@ class RunMeters:
         over = not (self._under_way and phase == self.phase)
         return self.steps.charge(phase, untimed, over)
 
-    def spent(self, currency: str) -> float | None:
+    def spent(self, unit: str) -> float | None:
         """Seconds, joules or training FLOPs of all phases so far; cheap in every step.
 
         Only training counts, no evaluation and no checkpoint. Time and energy of the first step
         of a phase or of a resumed process, which is warm-up, and of the steps that are counted are
         charged like the phase's median step. None where it is not measured.
         """
-        if currency == "seconds":
+        if unit == "seconds":
             return self.clock.train_seconds_by_host() + self._charged()
-        if currency == "joules":
+        if unit == "joules":
             joules = self.energy.train_joules()
             return None if joules is None else joules + sum(map(self.charged_joules, self._phases))
         return None if self.operations is None else self.operations.flops()
@@ -213,12 +213,12 @@ class RunMeters:
 
     def spent_besides(self) -> dict[str, float]:
         """``joules`` and ``train_flops`` spent so far, as far as they are measured."""
-        found = {currency: self.spent(currency) for currency in ("joules", "train_flops")}
-        return {currency: amount for currency, amount in found.items() if amount is not None}
+        found = {unit: self.spent(unit) for unit in ("joules", "train_flops")}
+        return {unit: amount for unit, amount in found.items() if amount is not None}
 
-    def unmeasured(self, currency: str) -> str:
+    def unmeasured(self, unit: str) -> str:
         """Why :meth:`spent` last gave nothing."""
-        if currency == "joules":
+        if unit == "joules":
             return self.energy.problem
         return "" if self.operations is None else self.operations.problem
 

@@ -40,7 +40,7 @@ SPARSE = Sampling(share=2, least=7, most=512)
 def counted_step(block: range, seed: int, phase: str) -> int:
     """The step of a block that is counted, drawn from the seed.
 
-    Never the second of a phase, which may be compiled anew.
+    Never the second of a phase, which may be compiled again.
     """
     draw = random.Random(f"{seed}/{phase}/{block.start}")
     return draw.choice([step for step in block if step != 2])
@@ -99,7 +99,7 @@ class TrainOperations:
     A method's steps need not cost the same (random depth, iterations until convergence, a step
     that is skipped), so the steps of a phase are cut into blocks and one step of each block is
     counted, at a position drawn from the seed: no pattern of steps is always missed. A count
-    stands for the images of its block, which is exact where all steps cost the same. What the
+    represents the images of its block, which is exact where all steps cost the same. What the
     method's hooks do counts like the step they belong to. Two operations for a multiply-add,
     forward and backward.
 

@@ -212,9 +212,9 @@ def batch_cost(macs: Callable[[int], int]) -> BatchCost:
     one, two, three = counts = [macs(size) for size in SIZES]
     cost = BatchCost(two - one, 2 * one - two)
     if three - two != cost.each or cost.each < 0 or cost.per_pass < 0:
-        told = ", ".join(f"{count:,}" for count in counts)
+        listed = ", ".join(f"{count:,}" for count in counts)
         raise UserError(
-            f"batches of 1, 2 and 3 images take {told} multiply-adds, which is no cost per image "
+            f"batches of 1, 2 and 3 images take {listed} multiply-adds, which is no cost per image "
             "plus one per forward pass: the network takes another path for some sizes of batch"
         )
     return cost

@@ -111,7 +111,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         )
         raise UserError(
             f"cannot write {path}: {why}; nothing measured so far is lost, "
-            "and the same command goes on from here once that is put right"
+            "and the same command resumes once that is put right"
         ) from error
 
 

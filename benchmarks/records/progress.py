@@ -42,7 +42,7 @@ def write_progress(
         saved: what it holds.
         epoch: of the phase, from 1: the one under way, or the last one.
         batches: of the whole phase, a forecast where a meter ends it; None where
-            nobody knows yet.
+            it is not known yet.
         per_epoch: batches in an epoch.
 
     Raises:

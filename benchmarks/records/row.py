@@ -139,7 +139,7 @@ RESERVED = frozenset(METRICS) - frozenset(OF_METHODS)
 
 
 def declare_metric(name: str, unit: str) -> None:
-    """Make a metric known that the project has no entry for: one of a method of somebody else.
+    """Make a metric known that the project has no entry for: one of an outside method.
 
     Args:
         name: as rows call it; what follows "@" is a condition and no part of it.

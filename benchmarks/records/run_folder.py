@@ -1,4 +1,4 @@
-"""Which run somebody means, and what its folder says of it."""
+"""Which run is meant, and what its folder says of it."""
 
 from __future__ import annotations
 

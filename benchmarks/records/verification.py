@@ -4,7 +4,7 @@ A run's records are its manifest, its rows and its learning curve. When a run en
 SHA-256 of each goes into ``digest.json``, the last file that is written. :func:`read_record` is the
 one way in which an ended run is read: it compares all records with the digest, and names the first
 that differs. This guards against accidents and careless editing, not against somebody who computes
-the digest anew.
+the digest again.
 
 Records without a digest are of schema 1, from before there was one: they are read, and are
 unverified.
@@ -48,7 +48,7 @@ REPEAT = (
     "restore it, or give the command 'depthbench run' once more, which sets the run aside and "
     "repeats it"
 )
-REWRITE = "give the command 'depthbench run' once more, which writes it anew"
+REWRITE = "give the command 'depthbench run' once more, which writes it again"
 
 
 class DamagedError(UserError):

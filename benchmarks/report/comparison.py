@@ -71,8 +71,8 @@ def show(block: Block) -> str:
     headings = ["metric", "method", "variant", "n", "mean", "baseline"]
     headings += ["difference or ratio, 95 % interval", "p", "verdict"]
     table = aligned(headings, lines, right=("n", "mean", "baseline", "p"))
-    told = [f"[{number}] {note}" for note, number in marked.items()]
-    return "\n".join([title, table, *told]) + "\n"
+    parts_told = [f"[{number}] {note}" for note, number in marked.items()]
+    return "\n".join([title, table, *parts_told]) + "\n"
 
 
 def closing(comparisons: Sequence[Comparison]) -> str:
@@ -106,7 +106,7 @@ def show_overview(overview: Overview) -> str:
         "Too few tasks or methods to test the ranks."
         if overview.p_value is None
         else f"Friedman's test: p = {show_p(overview.p_value)}; mean ranks that differ by less "
-        f"than {overview.critical_difference:.2f} are not told apart (Nemenyi)."
+        f"than {overview.critical_difference:.2f} are not significantly different (Nemenyi)."
     )
     return f"{what}, ranked over {len(settings)} tasks ({shown})\n\n{table}\n{tail}\n"
 
@@ -147,8 +147,8 @@ def _title(block: Block) -> str:
     parts.append(f"seeds {', '.join(map(str, sorted({p.run.seed for p in block.runs})))}")
     finished = [placed.conditions for placed in block.runs if not placed.failed]
     for kind in _FOLLOWED:
-        told = " and ".join(_distinct(finished, kind))
-        parts.append(f"profile {told}" if kind == "profile" else told)
+        parts_told = " and ".join(_distinct(finished, kind))
+        parts.append(f"profile {parts_told}" if kind == "profile" else parts_told)
     return "; ".join([*filter(None, parts), f"compared with {first.baseline.method}"])
 
 

@@ -24,14 +24,14 @@ def show_tests(checks: Sequence[Check]) -> str:
 
 def show_rest(checks: Sequence[Check]) -> list[str]:
     """A sentence for each that was not tested; those that differ in their network alone as one."""
-    told: dict[tuple[str, str, str], list[str]] = {}
+    notes: dict[tuple[str, str, str], list[str]] = {}
     for check in checks:
         if check.tested is None:
             what = heading(check.key.column) if check.key.metric else ""
-            told.setdefault((check.word, what, check.reason), []).append(name(check.key))
+            notes.setdefault((check.word, what, check.reason), []).append(name(check.key))
     return [
         f"{word}: {', '.join(filter(None, (what, '; '.join(networks))))}: {reason}"
-        for (word, what, reason), networks in told.items()
+        for (word, what, reason), networks in notes.items()
     ]
 
 
@@ -44,7 +44,7 @@ def conclusion(checks: Sequence[Check], alpha: float, strict: bool) -> str:
         for word in dict.fromkeys(check.word for check in checks)
         if word in FAILURES | UNJUDGED | {NEW}
     }
-    told = "".join(f", {count} {word}" for word, count in counts.items())
+    notes = "".join(f", {count} {word}" for word, count in counts.items())
     verdict = "failed" if fails(checks, strict) else "passed"
     sure = (
         f" p is adjusted for {tests} tests (Benjamini and Hochberg): had nothing changed, the gate "
@@ -52,7 +52,7 @@ def conclusion(checks: Sequence[Check], alpha: float, strict: bool) -> str:
         if tests
         else ""
     )
-    return f"gate {verdict}: {judged} judged{told}.{sure}"
+    return f"gate {verdict}: {judged} judged{notes}.{sure}"
 
 
 def fails(checks: Sequence[Check], strict: bool) -> bool:

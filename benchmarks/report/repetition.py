@@ -34,7 +34,7 @@ def verdict(
         compared: of :func:`benchmarks.analysis.agreement.compare_runs`.
         changed: what the repetition was made of that the run was not.
         doubts: what is wrong with the run's own files, a sentence each; any makes it differ.
-        exactly: whether bit by bit equality was asked for.
+        exactly: whether bit by bit equality was requested.
         points: the tolerance in % where it was not.
         basis: what tolerances that each metric has of its own are made of.
     """

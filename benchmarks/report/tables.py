@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_tables(path: Path, metrics: Sequence[str] = ()) -> dict[str, str]:
-    """Write the tables of a results directory anew from its runs.
+    """Write the tables of a results directory again from its runs.
 
     Args:
         path: the results directory.

@@ -103,8 +103,8 @@ def _stacked(heading: str) -> str:
     """A heading in short lines, so that numbers decide how wide a column is."""
     title, unit, rest = heading.rpartition(" (")
     lines = [*textwrap.wrap(title or heading, 15), *([f"({rest}"] if unit else [])]
-    told = r"\\".join(map(latex_escape, lines))
-    return rf"\shortstack[r]{{{told}}}" if len(lines) > 1 else told
+    text = r"\\".join(map(latex_escape, lines))
+    return rf"\shortstack[r]{{{text}}}" if len(lines) > 1 else text
 
 
 _LATEX = {
@@ -125,7 +125,7 @@ _LATEX = {
 
 
 def latex_escape(text: str) -> str:
-    """Text that LaTeX sets as it stands, with the signs that tables use.
+    """Text that LaTeX sets unchanged, with the signs that tables use.
 
     After a line end (two backslashes) LaTeX would take ``[`` and ``*`` for an option of it, so an
     empty group stands in front of them.
@@ -145,19 +145,19 @@ _BLOCK = re.compile(r"^(#|[-+=](?=[ =-]|$)|\d+(?=[.)])|\[(?=[ xX]\]))")
 
 
 def markdown_cell(text: str) -> str:
-    """Text that a cell of a table in Markdown shows as it stands."""
+    """Text that a cell of a table in Markdown shows unchanged."""
     return markdown_escape(text).replace("|", r"\|")
 
 
 def markdown_escape(text: str) -> str:
-    """Text that Markdown shows as it stands inside of a line."""
+    """Text that Markdown shows unchanged inside a line."""
     text = _ENTITY.sub("&amp;", one_line(text))
     text = "".join(_MARKDOWN.get(sign, sign) for sign in text)
     return _LINK.sub(r"\\]", _LONE_UNDERSCORE.sub(r"\\_", text))
 
 
 def markdown_line(text: str) -> str:
-    """Text that a paragraph or an item of a list shows as it stands."""
+    """Text that a paragraph or an item of a list shows unchanged."""
     text = markdown_escape(text)
     begins = _BLOCK.match(text)
     if begins is None:

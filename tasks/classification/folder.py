@@ -90,7 +90,7 @@ class FolderBatches:
     """Training batches of pictures in folders (a ``BatchSource``).
 
     Each picture's augmentation is drawn from (seed, epoch, picture), whichever worker reads it, so
-    that an epoch entered in the middle goes on as it would have. The last, shorter batch is left
+    that an epoch entered in the middle continues as it would have. The last, shorter batch is left
     out, unless it is the only one.
     """
 

@@ -64,8 +64,8 @@ def mean_metrics(found: Sequence[Mapping[str, float | Score]]) -> dict[str, floa
         values = [score.value for score in scores if score.value is not None]
         missing = [score.note for score in scores if score.value is None]
         if missing:
-            told = f"{len(missing)} of {len(scores)} evaluations have no value: {missing[0]}"
-            means[name] = Score(None, told)
+            reason = f"{len(missing)} of {len(scores)} evaluations have no value: {missing[0]}"
+            means[name] = Score(None, reason)
         else:
             means[name] = fmean(values)
     return means

@@ -37,8 +37,8 @@ def sheet(
     rows = -(-len(images) // columns)
     step = CELL + GAP, CELL + 2 * STRIP
     canvas = Image.new("RGB", (columns * step[0], STRIP + rows * step[1]), WHITE)
-    told = f"{title}  {int(right.sum())} of {len(images)} right"
-    write(canvas, told, (0, 0), canvas.width)
+    caption = f"{title}  {int(right.sum())} of {len(images)} right"
+    write(canvas, caption, (0, 0), canvas.width)
     for number, image in enumerate(images):
         left, top = (number % columns) * step[0], STRIP + (number // columns) * step[1]
         colour = GREEN if right[number] else RED

@@ -36,8 +36,8 @@ def load_config(name: str, scope: str) -> Config:
     try:
         config = Config.fromfile(str(path))
     except Exception as error:  # a config is Python: anything can be wrong in it
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the config {path.name} cannot be read: {told}") from error
+        problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the config {path.name} cannot be read: {problem}") from error
     for key in NEEDED:
         if key not in config:
             raise UserError(f"the config {path.name} has no '{key}': name one that trains a model")

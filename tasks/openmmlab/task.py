@@ -193,8 +193,8 @@ class OpenMMLabTask(Task):
                 model = MODELS.build(described)
                 model.init_weights()
             except Exception as error:
-                told = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise UserError(f"the model of {self.arch} cannot be built: {told}") from error
+                problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise UserError(f"the model of {self.arch} cannot be built: {problem}") from error
         ops = missing_ops(model)
         if ops:
             raise UserError(
@@ -338,7 +338,7 @@ class OpenMMLabTask(Task):
         return self.ready[name].config if name in self.ready else name
 
     def _resolved(self, arch: str | Mapping[str, Any]) -> tuple[Config, list[str]]:
-        """The config of an architecture with every change made, and the weights it asked for."""
+        """The config of an architecture with every change made, and the weights it requested."""
         name, changes = named("arch", arch)
         if name not in self.ready and "::" not in name and not name.endswith(".py"):
             raise unknown_name("arch", name, [*self.ready, f"{self.scope}::FOLDER/FILE.py"])

@@ -126,7 +126,7 @@ def _set_crop(config: Config, dataset: Any, crop: Size | None, asked: bool) -> N
 def _set_inference(
     model: Any, crop: Size | None, share: tuple[float, float], inference: Inference, keep: bool
 ) -> None:
-    """``test_cfg``: the mode asked for, or the config's own; its windows scaled if ``keep``."""
+    """``test_cfg``: the mode requested, or the config's own; its windows scaled if ``keep``."""
     own = dict(model.get("test_cfg") or {})
     mode = inference.mode or own.get("mode", "whole")
     window, stride = (_size(own.pop(key, None)) for key in ("crop_size", "stride"))

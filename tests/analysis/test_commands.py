@@ -35,7 +35,7 @@ def test_the_published_quickstart_says_what_its_seeds_show() -> None:
     for line in (
         "top-1 ↑ (%) depth_matched full 3 98.26 98.08 +0.18 (−1.53 to +1.90) 0.69 "
         "no difference shown; 112 more seeds might do",
-        "params (deployed) ↓ (k) depth_matched full 3 269.4 366.6 0.735× – better (a count)",
+        "params (deployed) ↓ (k) depth_matched full 3 269.4 366.6 0.735× – better (exact)",
         "training time ↓ (s) depth_matched 3 3.187 4.099 0.778× (0.711 to 0.851) 0.0068 better",
         "stochastic_depth 3 4.451 4.099 1.086× (1.039 to 1.135) 0.015 worse",
         "note: CPU energy: not measured (no RAPL domain on this machine)",

@@ -56,7 +56,7 @@ def failing(checks: list[Check]) -> list[tuple[str, str, str]]:
 
 def test_the_same_results_pass(tmp_path: Path) -> None:
     checks = gated(tmp_path, BEFORE)
-    assert {check.word for check in checks} == {"no worse"}
+    assert {check.word for check in checks} == {"not worse"}
     assert len(checks) == 5
 
 
@@ -99,17 +99,17 @@ def test_values_without_any_noise_are_judged_as_exact(tmp_path: Path, metric: st
     assert (worse.word, worse.p_adjusted, worse.worsening) == ("worse", None, 1)
     assert worse.as_dict()["test"] == "exact"
     (better,) = gated(tmp_path / "b", before, before=after, metrics=(metric,))
-    assert (better.word, better.worsening) == ("no worse", -1)
+    assert (better.word, better.worsening) == ("not worse", -1)
     size = (f"{metric}=1",)
     (small,) = gated(tmp_path / "c", after, before=before, metrics=(metric,), smallest=size)
-    assert small.word == "no worse"
+    assert small.word == "not worse"
 
 
 @pytest.mark.parametrize("metric", ["top1", "train_time"])
 def test_single_runs_with_the_same_value_are_no_worse(tmp_path: Path, metric: str) -> None:
     same: Values = {"plain": {metric: seeds(90)}}
     (check,) = gated(tmp_path, same, before=same, metrics=(metric,))
-    assert (check.word, check.worsening) == ("no worse", 0)
+    assert (check.word, check.worsening) == ("not worse", 0)
 
 
 def test_of_single_runs_counts_are_judged_and_the_rest_where_a_size_is_given(
@@ -147,7 +147,7 @@ def test_a_network_that_vanished_fails_and_one_that_is_new_is_told(tmp_path: Pat
     after: Values = {"a:super": {"top1": seeds(90, 91)}, "a:tiny": {"top1": seeds(80, 81)}}
     checks = gated(tmp_path, after, before=before)
     told = {(check.word, check.key.variant) for check in checks}
-    assert told == {("vanished", "base"), ("new", "tiny"), ("no worse", "super")}
+    assert told == {("vanished", "base"), ("new", "tiny"), ("not worse", "super")}
 
 
 def test_a_method_that_failed_fails_with_its_reason(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_what_cannot_be_repeated_is_refused_before_anything_is_written(
         with pytest.raises(UserError, match=message):
             command.rerun(str(copy), **given)
 
-    refused("'cuda:7' was asked for", device="cuda:7")
+    refused("'cuda:7' was requested", device="cuda:7")
     foreign = Path(shutil.copytree(PUBLISHED / "quickstart", tmp_path / "foreign"))
     refused("holds results of 'quickstart'", out=foreign)
     change_manifest(copy, lambda manifest: manifest["spec"].update(method="no_such_method"))

@@ -65,7 +65,7 @@ def test_a_file_of_methods_is_checked_one_by_one_and_a_failure_is_exit_code_1(tm
     document = json.loads(done.stdout)
     idle, shallower = document["methods"]
     assert (idle["method"], shallower["method"]) == ("idle", "shallower")
-    failed = {c["check"]: c["mend"] for c in idle["checks"] if c["status"] == "failed"}
+    failed = {c["check"]: c["fix"] for c in idle["checks"] if c["status"] == "failed"}
     assert "prepare() acts on this network" in failed["changes"]
     assert not document["passed"]
     statuses = {c["check"]: c["status"] for c in shallower["checks"]}
@@ -116,7 +116,7 @@ def test_two_lines_make_a_pytest_test_of_every_check(tmp_path):
     assert "1 failed" in done.stdout
     assert "FAILED test_mine.py::test_mine[idle-changes]" in done.stdout
     assert "PASSED test_mine.py::test_mine[idle-resumes]" in done.stdout
-    assert "to mend: see that prepare() acts on this network" in done.stdout
+    assert "fix: see that prepare() acts on this network" in done.stdout
 
 
 def test_the_help_has_an_example_and_needs_no_torch(tmp_path):

@@ -54,8 +54,8 @@ def test_the_check_that_is_meant_fails_and_says_what_it_saw(name, check, seen):
     finding = run_check(Subject(name, epochs=1), check)
     assert finding.status == FAILED, finding
     assert seen in finding.seen
-    assert finding.mend
-    assert "\n" not in finding.seen + finding.mend
+    assert finding.fix
+    assert "\n" not in finding.seen + finding.fix
 
 
 def test_every_broken_method_has_its_case(broken_methods):

@@ -181,8 +181,8 @@ def test_a_broken_method_is_found_out(register, kind, task, check, seen):
     )
     assert finding.status == FAILED, finding
     assert seen in finding.seen
-    assert finding.mend
-    assert "\n" not in finding.seen + finding.mend
+    assert finding.fix
+    assert "\n" not in finding.seen + finding.fix
 
 
 def test_nothing_but_ground_would_not_pass_for_learning(data_root):

@@ -46,7 +46,7 @@ class MixedDevices(RuntimeError):
 
 
 class Log:
-    """What the device was asked for while it was on."""
+    """What the device was requested while it was on."""
 
     def __init__(self) -> None:
         self.on = False

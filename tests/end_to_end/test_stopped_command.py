@@ -87,7 +87,7 @@ def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path: Path) -> None:
     assert "stopping after its training step" in out
     found = re.fullmatch(
         r"stopped by SIGTERM: checkpoint at step (\d+) of phase train; 0 of 1 runs are finished; "
-        r"the same command goes on from here",
+        r"the same command resumes",
         told.splitlines()[-1],
     )
     assert found, told

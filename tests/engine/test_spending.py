@@ -114,7 +114,7 @@ def test_training_flops_pay_for_every_step_the_first_included(batches, part):
 
 
 @pytest.mark.parametrize("steps", [3, 12, 100])
-def test_the_currency_that_is_exhausted_first_ends_training(tmp_path, steps):
+def test_the_unit_that_is_exhausted_first_ends_training(tmp_path, steps):
     method = Paced(Clock(), [2.0])
     state = tiny_session(tmp_path, method, {"seconds": 20.0}, steps=steps).run()
     assert state.finished[0].steps == min(steps, 10), "ten steps of 2 s, the first one included"

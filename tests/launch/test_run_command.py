@@ -166,7 +166,7 @@ def test_ctrl_c_on_a_terminal_stops_in_one_line_and_the_same_command_goes_on(wor
     screen += plain(read_to_end(terminal))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
     assert "1 done, 1 running, 1 waiting of 3" in screen
-    assert "stopped: 1 of 3 runs are finished; the same command goes on from here" in screen
+    assert "stopped: 1 of 3 runs are finished; the same command resumes" in screen
     assert "Traceback" not in screen
     go.touch()
     done = workplace(methods)

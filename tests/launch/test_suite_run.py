@@ -101,7 +101,7 @@ def test_a_results_folder_that_vanishes_is_an_error(drive, tmp_path, when, how):
 
     with pytest.raises(UserError, match="results was removed, renamed or replaced while"):
         drive({"a": {}, "b": {}}, recorder=Removing())
-    assert not list(tmp_path.glob("results/*")), "nothing is made anew where the folder was"
+    assert not list(tmp_path.glob("results/*")), "nothing is made again where the folder was"
 
 
 def test_signals_that_are_ignored_stay_so():

@@ -525,7 +525,7 @@ def test_the_fine_tuning_goes_on_with_optimizer_and_rate(tmp_path):
 
     session(tmp_path, Watched(**SEARCH), steps=200).run()
     assert seen["fine-tune"] == (seen["before"], True)
-    assert seen["depth=2"] == (SEARCH["lr_later"], False)  # a new depth starts anew
+    assert seen["depth=2"] == (SEARCH["lr_later"], False)  # a new depth starts over
 
 
 @pytest.mark.slow

@@ -158,15 +158,15 @@ def cut(path: Path, share: float = 0.5) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a cut checkpoint": (
         lambda folder: cut(folder / "checkpoints" / "latest.pth"),
-        r"latest.pth is cut short or damaged: the run begins anew",
+        r"latest.pth is cut short or damaged: the run starts over",
     ),
     "an empty checkpoint": (
         lambda folder: (folder / "checkpoints" / "latest.pth").write_bytes(b""),
-        r"latest.pth is cut short or damaged: the run begins anew",
+        r"latest.pth is cut short or damaged: the run starts over",
     ),
     "no checkpoint": (
         lambda folder: (folder / "checkpoints" / "latest.pth").unlink(),
-        "there is no checkpoint: it begins anew",
+        "there is no checkpoint: it starts over",
     ),
     "no progress": (
         lambda folder: (folder / PROGRESS).unlink(),

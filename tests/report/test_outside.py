@@ -1,4 +1,4 @@
-"""Work outside the budget stands below tables and in comparisons."""
+"""Work outside the budget follows tables and in comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, labels and titles that are full of signs show as they stand."""
+"""Names, labels and titles that are full of signs show as written."""
 
 from __future__ import annotations
 

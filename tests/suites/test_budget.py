@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.budget import COUNTED, CURRENCIES, METERED, Budget, Part, spent_fraction
+from benchmarks.budget import COUNTED, METERED, UNITS, Budget, Part, spent_fraction
 from tasks.errors import UserError
 
 UNHURRIED = settings(deadline=None)
@@ -16,12 +16,12 @@ COUNTS = st.floats(min_value=1e-3, max_value=1e6, allow_nan=False)
 SIZES = st.integers(min_value=1, max_value=10_000)
 
 
-def batches(amount: float, currency: str, per_epoch: int, batch: int, **more: int) -> int | None:
-    return Budget({currency: amount}).total_batches(per_epoch, batch, **more)
+def batches(amount: float, unit: str, per_epoch: int, batch: int, **more: int) -> int | None:
+    return Budget({unit: amount}).total_batches(per_epoch, batch, **more)
 
 
 @UNHURRIED
-@given(st.dictionaries(st.sampled_from(CURRENCIES), AMOUNTS, min_size=1))
+@given(st.dictionaries(st.sampled_from(UNITS), AMOUNTS, min_size=1))
 def test_a_budget_is_read_back_from_both_of_its_forms(amounts: dict[str, float]) -> None:
     budget = Budget(amounts)
     assert Budget.parse(budget.as_dict()) == budget
@@ -33,13 +33,13 @@ def test_a_budget_is_read_back_from_both_of_its_forms(amounts: dict[str, float])
 
 
 @UNHURRIED
-@given(amount=COUNTS, currency=st.sampled_from(COUNTED), per_epoch=SIZES, batch=SIZES)
+@given(amount=COUNTS, unit=st.sampled_from(COUNTED), per_epoch=SIZES, batch=SIZES)
 def test_steps_cover_the_budget_by_less_than_one_step(
-    amount: float, currency: str, per_epoch: int, batch: int
+    amount: float, unit: str, per_epoch: int, batch: int
 ) -> None:
-    exact = {"epochs": amount * per_epoch, "samples": amount / batch, "steps": amount}[currency]
+    exact = {"epochs": amount * per_epoch, "samples": amount / batch, "steps": amount}[unit]
     try:
-        steps = batches(amount, currency, per_epoch, batch)
+        steps = batches(amount, unit, per_epoch, batch)
     except UserError:
         assert exact < 1
         return
@@ -50,7 +50,7 @@ def test_steps_cover_the_budget_by_less_than_one_step(
 
 @UNHURRIED
 @given(per_epoch=SIZES, epochs=st.integers(1, 500), batch=SIZES)
-def test_the_three_counted_currencies_agree_on_whole_epochs(
+def test_the_three_counted_units_agree_on_whole_epochs(
     per_epoch: int, epochs: int, batch: int
 ) -> None:
     steps = epochs * per_epoch
@@ -65,7 +65,7 @@ def test_an_optimizer_step_is_several_batches_where_they_are_accumulated() -> No
     assert batches(320, "samples", 7, 32, accumulate=4) == 10
 
 
-def test_the_smallest_of_several_counted_currencies_counts() -> None:
+def test_the_smallest_of_several_counted_units_counts() -> None:
     assert Budget({"epochs": 2, "steps": 15, "seconds": 1}).total_batches(10, 32) == 15
     assert Budget({"epochs": 1, "steps": 15}).total_batches(10, 32) == 10
     assert Budget({"seconds": 1, "joules": 5}).total_batches(10, 32) is None
@@ -77,13 +77,13 @@ def test_rounding_errors_buy_no_extra_step() -> None:
     assert batches(0.071, "epochs", 100, 8) == 8
 
 
-@pytest.mark.parametrize("currency", CURRENCIES)
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize(
     "amount", [0, -1, -0.0, math.nan, math.inf, True, "many", "10", 10**400, None]
 )
-def test_an_amount_that_buys_nothing_is_refused(amount: object, currency: str) -> None:
+def test_an_amount_that_buys_nothing_is_refused(amount: object, unit: str) -> None:
     with pytest.raises(UserError, match="must be a positive finite number"):
-        Budget({currency: amount})  # type: ignore[dict-item]
+        Budget({unit: amount})  # type: ignore[dict-item]
 
 
 def test_less_than_one_step_is_refused_with_the_size_of_a_step() -> None:
@@ -94,7 +94,7 @@ def test_less_than_one_step_is_refused_with_the_size_of_a_step() -> None:
 @pytest.mark.parametrize(
     ("told", "meant"), [("epoch", "epochs"), ("second", "seconds"), ("train_flop", "train_flops")]
 )
-def test_a_misspelt_currency_gets_the_nearest_one(told: str, meant: str) -> None:
+def test_a_misspelt_unit_gets_the_nearest_one(told: str, meant: str) -> None:
     with pytest.raises(UserError, match=f"did you mean '{meant}'"):
         Budget.parse({told: 3})
 
@@ -123,7 +123,7 @@ def test_a_budget_reads_as_english() -> None:
     metered=st.dictionaries(st.sampled_from(METERED), st.floats(1e-3, 1e6), min_size=1),
     data=st.data(),
 )
-def test_the_spent_fraction_is_that_of_the_currency_nearest_to_its_end(
+def test_the_spent_fraction_is_that_of_the_unit_nearest_to_its_end(
     batches: int, limit: int | None, metered: dict[str, float], data: st.DataObject
 ) -> None:
     spent = {name: data.draw(st.floats(0, 2e6)) for name in metered}

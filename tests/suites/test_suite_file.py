@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.budget import CURRENCIES, Budget, Target
+from benchmarks.budget import UNITS, Budget, Target
 from benchmarks.suite import (
     MethodEntry,
     RunSpec,
@@ -215,7 +215,7 @@ JSON = st.recursive(
 OPTIONS = st.dictionaries(st.text(), JSON, max_size=3)
 
 
-def test_a_budget_may_have_several_currencies_and_a_target_a_metric() -> None:
+def test_a_budget_may_have_several_units_and_a_target_a_metric() -> None:
     text = SUITE.replace("{epochs: 3}", "{epochs: 3, train_flops: 1e12}\ntarget: {nll: 0.5}")
     suite = read_suite(text, "s")
     (spec, *_) = suite.specs()
@@ -243,7 +243,7 @@ SPECS = st.builds(
     seed=st.integers(0, 2**31),
     budget=st.builds(
         Budget,
-        st.dictionaries(st.sampled_from(CURRENCIES), st.floats(1e-6, 1e18), min_size=1),
+        st.dictionaries(st.sampled_from(UNITS), st.floats(1e-6, 1e18), min_size=1),
     ),
     label=st.text(),
     recipe=OPTIONS,

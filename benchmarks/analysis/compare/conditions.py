@@ -29,7 +29,7 @@ _PLACES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Conditions:
-    """What decides whether the numbers of two runs may stand side by side; equal texts may.
+    """What decides whether the numbers of two runs are comparable; equal texts may.
 
     Attributes:
         hardware: the device, and for a CPU the number of threads.
@@ -104,7 +104,7 @@ def parse_allowed(texts: Iterable[str]) -> frozenset[str]:
 
 
 def require_alike(runs: Sequence[Placed], allowed: Collection[str] = ()) -> list[str]:
-    """Refuse runs whose numbers may not stand side by side.
+    """Refuse runs whose numbers are not comparable.
 
     The profile must be the same for all runs, everything else for those of one task, data set and
     architecture, which are compared with each other.
@@ -169,8 +169,10 @@ def _differing_seeds(runs: Sequence[Placed]) -> dict[str, _Places]:
     seeds: dict[str, set[int]] = {}
     for placed in runs:
         seeds.setdefault(placed.run.method, set()).add(placed.run.seed)
-    told = {method: ", ".join(map(str, sorted(of_method))) for method, of_method in seeds.items()}
-    return _several(runs, {"seeds": lambda placed: told[placed.run.method]})
+    differences = {
+        method: ", ".join(map(str, sorted(of_method))) for method, of_method in seeds.items()
+    }
+    return _several(runs, {"seeds": lambda placed: differences[placed.run.method]})
 
 
 def _several(
@@ -189,7 +191,7 @@ def _several(
 
 
 def _not_recorded(where: str, runs: Sequence[Placed]) -> list[str]:
-    """What some runs recorded and others did not, so that nobody knows whether it differs."""
+    """What some runs recorded and others did not, so that whether it differs is unknown."""
     notes = []
     for kind in _RECORDED_LATER:
         known = {getattr(placed.conditions, kind) for placed in runs} - {UNKNOWN}
@@ -208,9 +210,11 @@ def _getter(kind: str) -> Callable[[Placed], str]:
 def _refuse(where: str, differing: Mapping[str, _Places]) -> None:
     if not differing:
         return
-    told = " and ".join(f"{kind} ({_told(kind, places)})" for kind, places in differing.items())
+    differences = " and ".join(
+        f"{kind} ({_told(kind, places)})" for kind, places in differing.items()
+    )
     raise UserError(
-        f"{where} differ in {told}: compare like with like, or allow it with "
+        f"{where} differ in {differences}: compare like with like, or allow it with "
         f"--allow {','.join(differing)}"
     )
 

@@ -17,7 +17,7 @@ from benchmarks.analysis.summary import seeds_named
 from benchmarks.records.row import metric_info
 from tasks.errors import UserError, unknown_name
 
-NO_WORSE = "no worse"
+NO_WORSE = "not worse"
 FAILED, VANISHED, NEW = "failed", "vanished", "new"
 NOT_COMPARABLE = "not comparable"
 FAILURES = frozenset((WORSE, FAILED, VANISHED))
@@ -28,7 +28,7 @@ TOLERANCE = "tolerance"
 
 _TIMED_UNITS = ("s", "J", "images/s")
 _CHOSEN = ("val", "val_best", "test_best")
-"""Phases that are not judged unasked: validation chooses, and the best epoch follows from it."""
+"""Phases that are not judged by default: validation chooses, and the best epoch follows from it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Check:
 
 
 def columns_judged(metrics: Sequence[str], *sides: Reference) -> list[Column]:
-    """The columns that were asked for, else the usual ones that have a better direction.
+    """The columns that were requested, else the usual ones that have a better direction.
 
     Raises:
         UserError: a metric is unknown, measured nowhere, or has no better direction.
@@ -166,7 +166,7 @@ def _presence(
     new: Mapping[Key, Entry],
     failed: Mapping[Method, Mapping[int, str]],
 ) -> Iterator[Check]:
-    """Methods that failed; methods and networks that vanished or are new, each told once."""
+    """Methods that failed; methods and networks that vanished or are new, each once."""
     failures = {
         Key(suite, task, dataset, arch, method, "", "", ""): _failure(seeds)
         for (suite, task, dataset, arch, method), seeds in failed.items()

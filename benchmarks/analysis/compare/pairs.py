@@ -162,7 +162,7 @@ def _pairs(lines: Sequence[Line], column: Column, baseline: Baseline) -> Iterabl
         base = bases.get(wanted) or bases.get("full") or next(iter(bases.values()))
         other = base.cells[column.key]
         network, against = _named(line, cell), _named(base, other)
-        # What a whole run has stands on the line of each of its variants, and is compared once.
+        # What a whole run has is on the line of each of its variants, and is compared once.
         if network == against or network in seen:
             continue
         seen.add(network)
@@ -192,14 +192,14 @@ def _reasons(mine: Cell, base: Cell, method: str, seeds: Sequence[int]) -> tuple
     """Why seeds that one of the two was run with are not among the pairs."""
     if len(seeds) == len(mine.values) == len(base.values):
         return ()
-    told: dict[str, list[int]] = {}
+    reasons: dict[str, list[int]] = {}
     for seed in sorted({*mine.values, *base.values} - set(seeds)):
         for cell, whose in ((mine, ""), (base, f"of {method}, ")):
             value = cell.values.get(seed, "not run")
             if isinstance(value, str):
                 reason = "the run failed" if value == RUN_FAILED else value
-                told.setdefault(whose + reason, []).append(seed)
-    return tuple(f"{seeds_named(missing)}: {reason}" for reason, missing in told.items())
+                reasons.setdefault(whose + reason, []).append(seed)
+    return tuple(f"{seeds_named(missing)}: {reason}" for reason, missing in reasons.items())
 
 
 _Differences = list[PairedDifference | None]

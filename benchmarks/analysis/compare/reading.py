@@ -23,7 +23,7 @@ USUAL = frozenset(
         *("mem_peak_allocated", "mem_peak_resident", "energy_gpu_counter", "energy_cpu_package"),
     )
 )
-"""The metrics that are compared unasked, as far as they were measured."""
+"""The metrics that are compared by default, as far as they were measured."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read(paths: Sequence[Path], metrics: Sequence[str] = (), allowed: Collection
 
     Args:
         paths: what ``depthbench run`` has written.
-        metrics: what will be asked for, as ``top1`` or ``top1:val``; the usual ones by default.
+        metrics: what will be requested, as ``top1`` or ``top1:val``; the usual ones by default.
         allowed: differences of conditions that are not refused.
 
     Raises:
@@ -65,7 +65,7 @@ def read(paths: Sequence[Path], metrics: Sequence[str] = (), allowed: Collection
 
 
 def columns_of(read: Read, metrics: Sequence[str]) -> list[Column]:
-    """The columns that were asked for, else the usual ones: the last epoch's, not the best one's.
+    """The columns that were requested, else the usual ones: the last epoch's, not the best one's.
 
     Raises:
         UserError: a metric is unknown, or no run has it.

@@ -217,8 +217,8 @@ def _entry(line: Line, column: Column, conditions: Conditions | None) -> Entry |
     reasons += [
         f"{BUSY} (seed {seed}){note.removeprefix(BUSY)}" for seed, note in sorted(cell.busy.items())
     ]
-    told = " ".join("; ".join(reasons).split())
-    return Entry(column.info.unit, dict(sorted(values.items())), conditions, told)
+    reason = " ".join("; ".join(reasons).split())
+    return Entry(column.info.unit, dict(sorted(values.items())), conditions, reason)
 
 
 def _parse(line: Mapping[str, str]) -> tuple[Key, Entry]:

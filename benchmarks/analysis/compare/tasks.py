@@ -26,7 +26,8 @@ class Overview:
         mean_ranks: over settings, 1 is the best.
         scores: the AlgoPerf score of a cost, from 0 to 1 (cheapest everywhere); None of quality.
         p_value: of Friedman's test; None where there is none, see ``statistics.ranks``.
-        critical_difference: mean ranks that differ by less are not told apart; None as above.
+        critical_difference: mean ranks that differ by less do not differ significantly; None
+            as above.
     """
 
     columns: tuple[Column, ...]

@@ -26,7 +26,7 @@ class PairedDifference:
         mean: of a minus b.
         std: sample standard deviation (n - 1) of the differences; None for one pair.
         n: pairs.
-        confidence: of both intervals; None where none was asked for.
+        confidence: of both intervals; None where none was requested.
         t_interval: mean ± t(n - 1) std / sqrt(n); a point where the differences are all equal.
         bootstrap_interval: by percentiles, see :mod:`.resampling`.
         p_value: two-sided paired t test, the main one. With 3 to 5 seeds the sign-flip test cannot
@@ -101,7 +101,7 @@ def paired_differences(
         confidence: of the intervals; None for no intervals, then one pair is enough.
 
     Raises:
-        UserError: different numbers of seeds, fewer than two where an interval is asked for, or a
+        UserError: different numbers of seeds, fewer than two where an interval is requested, or a
             value that is not finite.
     """
     if confidence is not None:

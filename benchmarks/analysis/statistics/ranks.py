@@ -31,7 +31,8 @@ class RankTable:
         mean_ranks: shape (methods,), over tasks.
         p_value: of Friedman's test that all methods rank alike, with its correction for ties; None
             for fewer than three methods or two tasks, or where all methods tie everywhere.
-        critical_difference: Nemenyi: mean ranks that differ by less are not told apart; None where
+        critical_difference: Nemenyi: mean ranks that differ by less do not differ significantly;
+            None where
             there is no test.
     """
 

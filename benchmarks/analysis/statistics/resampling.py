@@ -13,7 +13,7 @@ The bootstrap interval is by percentiles (Efron and Tibshirani 1993, chapter 13)
 and the skewness that BCa corrects for would be estimated from the same three to five values, and it
 covers no more of them. Of normal values a 95 % interval of either kind covers the true mean in
 about 0.72 to 0.75 of samples of 3 and 0.84 of samples of 5. With so few values every bootstrap
-interval is too narrow; the t interval stands beside it, and decides.
+interval is too narrow; the t interval is shown beside it, and decides.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Sources:
     Attributes:
         files: by a name that is the same on every machine (``package/module.py``).
         packages: the version of further packages, by the name of the module.
-        own: the beginning of the names of those files of the project that were asked for, and not
+        own: the beginning of the names of those files of the project that were requested, and not
             only imported.
     """
 

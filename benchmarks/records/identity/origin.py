@@ -66,7 +66,7 @@ def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]
 def kernel_changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """With which other kernels the second of two runs was computed.
 
-    What only one of them recorded is a change: nobody knows that it was the same.
+    What only one of them recorded is a change: whether it was the same is unknown.
 
     Args:
         recorded: the section ``device`` of a manifest.
@@ -91,7 +91,7 @@ def as_recorded(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
 def id_holds(manifest: Mapping[str, Any]) -> bool | None:
     """Whether the run's id follows from its manifest; a manifest that was changed gives another.
 
-    None where that cannot be told: the id has no digest, private texts were taken out of the
+    None where that cannot be determined: the id has no digest, private texts were taken out of the
     manifest, or it is of a version that hashed a method file apart from the fingerprint.
     """
     spec, fingerprint = manifest.get("spec"), manifest.get("fingerprint")

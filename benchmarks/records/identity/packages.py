@@ -41,7 +41,7 @@ class Package:
     def run_by(self, module: str) -> Iterator[tuple[str, Path, str]]:
         """Name, file and dotted name of each file that importing ``module`` runs, outermost first.
 
-        Ends where the dotted name goes on with an attribute.
+        Ends where the dotted name continues with an attribute.
         """
         place, dotted = self.root, self.name
         if place.is_file():

@@ -149,7 +149,7 @@ def _segments(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _is_alive(run: RunFolder) -> bool:
-    """Whether the run's process is at work on this machine; False where that cannot be told."""
+    """Whether the run's process is at work on this machine; False where it is unknown."""
     segments = run.listed("segments")
     pid = segments[-1].get("pid") if segments and not run.finished else None
     if not isinstance(pid, int) or run.state == FAILED:

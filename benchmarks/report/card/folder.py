@@ -149,7 +149,7 @@ def _checkpoint(folder: Path) -> dict[str, Any] | None:
     written = datetime.fromtimestamp(facts.st_mtime, timezone.utc).isoformat(timespec="seconds")
     found = {"path": str(path), "size": facts.st_size, "written": written, "problem": ""}
     if not zipfile.is_zipfile(path):
-        return {**found, "problem": "is cut short or damaged: the run begins anew"}
+        return {**found, "problem": "is cut short or damaged: the run starts over"}
     try:
         progress = read_progress(folder)
     except UserError as error:

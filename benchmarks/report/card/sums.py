@@ -190,7 +190,7 @@ def memory_sums(run: RunFolder) -> list[Sum]:
         ("mem_peak_allocated", allocated),
         _SLACK * allocated,
         "a step of training took more than this one, or its parts are not all alive at the peak",
-        why=f"one step stands for the run: {_SLACK:.0%} of the peak",
+        why=f"one step represents the run: {_SLACK:.0%} of the peak",
         unit="B",
     )
     found = [step]

@@ -112,7 +112,7 @@ def _standing(document: Document) -> list[str]:
         lines.append("its process is at work on this machine now")
     saved = standing["checkpoint"]
     if saved is None:
-        lines.append("there is no checkpoint: it begins anew")
+        lines.append("there is no checkpoint: it starts over")
     elif saved["problem"]:
         lines.append(f"its checkpoint {saved['path']} {saved['problem']}")
     else:

@@ -196,11 +196,11 @@ def _caption(panel: TradeOff) -> str:
 def _reason(lines: Sequence[Line], columns: Sequence[Column]) -> str:
     """Why there is no value: the last column's reason tells most, it needs no GPU."""
     for column in reversed(columns):
-        told: Mapping[str, None] = dict.fromkeys(
+        reasons: Mapping[str, None] = dict.fromkeys(
             reason for line in lines for reason in line.cells[column.key].reasons
         )
-        if told:
-            return next(iter(told))
+        if reasons:
+            return next(iter(reasons))
     return "not measured"
 
 

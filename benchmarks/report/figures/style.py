@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 LIGHT = ("#0065b4", "#ae4d00", "#009e72", "#b5549b", "#b88b00", "#3c94ff", "#444b5f", "#772033")
-"""Series on white: contrast 3 or more, told apart under each kind of colour blindness."""
+"""Series on white: contrast 3 or more, distinguishable under each kind of colour blindness."""
 DARK = ("#4da3e0", "#f18a3f", "#2ed290", "#eba9c2", "#e8d44a", "#a5dbff", "#9a88ac", "#bd4f70")
 """The same on a dark page."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -3,5 +3,5 @@
 - :mod:`.page`: its parts put together.
 - :mod:`.grid`: the table, and the data behind each cell.
 - :mod:`.environment`: what the runs were made with, from their manifests.
-- ``page.css``, ``page.js``: as they stand in the file.
+- ``page.css``, ``page.js``: as written in the file.
 """

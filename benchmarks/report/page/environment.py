@@ -52,13 +52,14 @@ def environment(summaries: Sequence[Summary]) -> str:
 
 
 def _list(facts: Mapping[str, Counter[str]], runs: int) -> str:
-    def told(counts: Counter[str]) -> str:
+    def counted(counts: Counter[str]) -> str:
         if len(counts) == 1 and counts.total() == runs:
             return next(iter(counts))
         return ", ".join(f"{value} ({n} of {runs} runs)" for value, n in sorted(counts.items()))
 
     return "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(told(counts))}</dd>" for name, counts in facts.items()
+        f"<dt>{escape(name)}</dt><dd>{escape(counted(counts))}</dd>"
+        for name, counts in facts.items()
     )
 
 

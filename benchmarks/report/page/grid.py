@@ -81,7 +81,7 @@ class Grid:
         )
 
     def hidden(self) -> str:
-        """The style that hides those columns that are not shown unasked."""
+        """The style that hides those columns that are not shown by default."""
         first = len(self._names) + 2
         hidden = range(self._shown + first, len(self._columns) + first)
         rule = ",".join(f"#grid tr>:nth-child({number})" for number in hidden)

@@ -45,9 +45,9 @@ def page(
     names = ", ".join(dict.fromkeys(summary.results.suite for summary in summaries))
     grid = Grid(summaries, out)
     failed = [
-        failure(*told, seeds)
+        failure(*group, seeds)
         for summary in summaries
-        for told, seeds in failures(summary.results.rows).items()
+        for group, seeds in failures(summary.results.rows).items()
     ]
     parts = [
         "<!doctype html>",

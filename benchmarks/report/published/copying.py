@@ -88,7 +88,7 @@ def copy_results(source: Path, published: Path, name: str = "") -> Path:
 def take_out_private(folder: Path, redactor: Redactor) -> list[Path]:
     """Take secrets and private names out of a copy of results, in place.
 
-    The manifest of a run whose records change says so (``redacted``), and digests are made anew.
+    The manifest of a run whose records change says so (``redacted``), and digests are made again.
 
     Returns:
         The files that were changed.

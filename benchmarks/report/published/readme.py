@@ -19,7 +19,7 @@ from benchmarks.report.tables import write_tables
 from benchmarks.report.text import markdown_cell, markdown_escape, markdown_line
 
 NOTES = "NOTES.md"
-"""What a person says about published runs; it stands in their section."""
+"""What a person says about published runs; shown in their section."""
 
 _HEAD = """\
 # Results
@@ -75,7 +75,7 @@ class Published:
     @property
     def budget(self) -> str:
         """``smoke: 4 epochs``, ``paper``."""
-        profiles = ", ".join(self.profiles) or "not told"
+        profiles = ", ".join(self.profiles) or "not recorded"
         return f"{profiles}: {self.results.budget}" if self.results.budget else profiles
 
 
@@ -146,7 +146,7 @@ def _published(path: Path) -> Published:
 
 
 def _overview(found: Sequence[Published]) -> Iterator[str]:
-    yield "| suite | asks | budget | runs | where | day |"
+    yield "| suite | question | budget | runs | hardware | date |"
     yield "|---|---|---|---|---|---|"
     for each in found:
         anchor = re.sub(r"[^\w-]", "", each.name.lower())
@@ -166,7 +166,7 @@ def _section(each: Published) -> Iterator[str]:
     failed = len({run.run_id for run in each.results.runs if run.failed})
     runs = f"{_runs(each)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     marks = map(markdown_escape, each.results.marks)
-    told = {
+    entries = {
         "Budget": markdown_escape(each.budget + reduced),
         "Runs": runs + (f"; {failed} failed" if failed else ""),
         "Where": markdown_escape(facts.where(each.manifests)),
@@ -177,7 +177,7 @@ def _section(each: Published) -> Iterator[str]:
         "Files": ", ".join(_files(each)),
         "Manifests": "; ".join(_manifests(each)),
     }
-    for name, fact in told.items():
+    for name, fact in entries.items():
         if fact:
             yield f"- {name}: {fact}."
     yield ""

@@ -17,7 +17,7 @@ from tasks.registry import build
 
 
 class DataSet(abc.ABC):
-    """One data set under a data root; constants first, pixels only when asked for.
+    """One data set under a data root; constants first, pixels only on request.
 
     The constants let a network be built and costed where the images are not.
 

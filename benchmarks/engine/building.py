@@ -68,7 +68,7 @@ def build_run(spec: RunSpec, begun: Callable[[str], None] = lambda part: None) -
             f"{spec.method} cannot be trained with compile: true: {method.not_compiled}"
         )
     optim_wrapper_config(recipe, method.paramwise, device)
-    set_kernels(device, recipe, task.fixed_shapes)
+    set_kernels(device, recipe.tf32, task.fixed_shapes)
     begun("task")
     task.check()
     return Built(spec, device, task, method, recipe, spec.method_label)

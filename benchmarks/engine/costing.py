@@ -16,8 +16,12 @@ from benchmarks.meters.inference_energy import inference_energy
 from benchmarks.meters.latency import latency
 from benchmarks.meters.modes import forward
 from benchmarks.meters.parameters import disk_size, parameters, weight_bytes
+from benchmarks.meters.real_images import RealImages
 from benchmarks.meters.variant_operations import VariantOperations
 from benchmarks.records.row import Measurement
+from tasks.base import Task
+
+SPLIT = "test"
 
 
 def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
@@ -25,7 +29,7 @@ def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
 
     A meter that raises anything leaves its own rows without a value, and the others alone.
     """
-    operations = VariantOperations(built.task, model, built.device)
+    operations = variant_operations(built.task, model, built.device)
     found = guarded(("params_inference", "weights_bytes"), lambda: stored(model))
     found += guarded(("disk_size",), lambda: Measurement("disk_size", disk_size(model)))
     found += operations.rows()
@@ -42,6 +46,23 @@ def variant_costs(built: Built, model: BaseModel) -> list[Measurement]:
     return found + guarded(
         (f"energy_image@{size}",),
         lambda: inference_energy(model, examples, size, built.device, built.task.infer),
+    )
+
+
+def variant_operations(task: Task, model: BaseModel, device: torch.device) -> VariantOperations:
+    """What counts the operations of a network, on the inputs and test images of its task."""
+    return VariantOperations(
+        model,
+        device,
+        lambda size: task.example_input(size, device),
+        RealImages(
+            lambda: task.eval_size(SPLIT, device),
+            lambda indices: task.eval_images(SPLIT, indices, device),
+            model,
+            device,
+        ),
+        task.forward,
+        model.backbone if task.backbone_is_part else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,32 +10,37 @@ import torch
 from mmengine.model import BaseModel
 from torch.nn import functional
 
-from tasks.base import Task
 from tasks.pictures import spread
 
-SPLIT = "test"
 TIMED = 64
 """Images that passes are timed on, or 8 batches of larger ones."""
 
 
 class RealImages:
-    """The test images of a task, prepared by the model's own preprocessing.
+    """Test images, prepared by the model's own preprocessing.
 
     Args:
-        task: whose test split.
+        count: gives their number.
+        read: gives the images of some indices, each as a raw batch of one.
         model: the network that they are for.
         device: where it is.
     """
 
-    def __init__(self, task: Task, model: BaseModel, device: torch.device) -> None:
-        self._task, self._model, self._device = task, model, device
+    def __init__(
+        self,
+        count: Callable[[], int],
+        read: Callable[[Sequence[int]], Iterator[Mapping[str, Any]]],
+        model: BaseModel,
+        device: torch.device,
+    ) -> None:
+        self._count, self._read, self._model, self._device = count, read, model, device
 
     def __len__(self) -> int:
-        return self._task.eval_size(SPLIT, self._device)
+        return self._count()
 
     def evenly(self, most: int) -> Iterator[torch.Tensor]:
         """All images, or ``most`` of them evenly spread, each as a batch of one."""
-        for batch in self._raw(spread(len(self), most)):
+        for batch in self._read(spread(len(self), most)):
             yield self._prepared(batch)
 
     def batches(self, size: int) -> list[torch.Tensor]:
@@ -44,16 +49,13 @@ class RealImages:
         There are at least one and at most ``TIMED`` images' worth or 8 batches of them, on the
         device; a test set smaller than a batch fills it by repetition.
         """
-        raw = list(self._raw(spread(len(self), max(TIMED, 8 * size))))
+        raw = list(self._read(spread(len(self), max(TIMED, 8 * size))))
         order = np.random.default_rng(0).permutation(len(raw))
         order = np.resize(order, max(size, len(raw) // size * size))
         return [
             self._prepared(_together([raw[index] for index in order[first : first + size]]))
             for first in range(0, len(order), size)
         ]
-
-    def _raw(self, indices: Sequence[int]) -> Iterator[Mapping[str, Any]]:
-        return self._task.eval_images(SPLIT, indices, self._device)
 
     @torch.no_grad()
     def _prepared(self, batch: Mapping[str, Any]) -> torch.Tensor:

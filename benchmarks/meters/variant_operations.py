@@ -18,7 +18,6 @@ from benchmarks.meters.modes import evaluating, forward
 from benchmarks.meters.operations import Count, OperationCounter, count_pass
 from benchmarks.meters.real_images import RealImages, resized
 from benchmarks.records.row import Measurement
-from tasks.base import Task
 from tasks.errors import UserError
 
 SIZES = (1, 2, 3)
@@ -72,14 +71,25 @@ class VariantOperations:
     """Counts the operations of one deployable network.
 
     Args:
-        task: what it is for.
         model: the network.
         device: where it is.
+        example: gives an input of so many images, in the costed size.
+        images: test images.
+        run: the forward pass that is counted, of a network and an input.
+        part: the backbone, where it is a part of the network; None where it is all of it.
     """
 
-    def __init__(self, task: Task, model: BaseModel, device: torch.device) -> None:
-        self._task, self._model, self._device = task, model, device
-        self.images = RealImages(task, model, device)
+    def __init__(
+        self,
+        model: BaseModel,
+        device: torch.device,
+        example: Callable[[int], torch.Tensor],
+        images: RealImages,
+        run: Callable[..., object] = forward,
+        part: nn.Module | None = None,
+    ) -> None:
+        self._model, self._device, self._example = model, device, example
+        self.images, self._run, self._part = images, run, part
 
     @cached_property
     def depends(self) -> bool:
@@ -99,7 +109,7 @@ class VariantOperations:
 
         Only where values of tensors are read in Python, or decide a shape, can they differ.
         """
-        example = self._task.example_input(1, self._device)
+        example = self._example(1)
         counted = self._count(example)
         if not counted.reads:
             return Probe(example, False, "")
@@ -119,10 +129,11 @@ class VariantOperations:
         """``macs`` and ``macs_per_pass``, other countings, and what test images executed."""
         names = ["macs_executed"]
         found = guarded(("macs", "macs_per_pass"), self._batch_rows)
-        found += self._one("macs@fvcore", lambda: self._model, "fvcore", self._task.forward)
-        if self._task.backbone_is_part:
+        found += self._one("macs@fvcore", self._model, "fvcore", self._run)
+        part = self._part
+        if part is not None:
             names.append("macs_executed_backbone")
-            found += self._one("macs_backbone", lambda: self._model.backbone, "plain", forward)
+            found += self._one("macs_backbone", part, "plain", forward)
         if self.depends:
             metrics = [name + suffix for name in names for suffix in DISTRIBUTION]
             found += guarded(metrics, self._executed_rows)
@@ -151,7 +162,7 @@ class VariantOperations:
     def _one(
         self,
         metric: str,
-        network: Callable[[], nn.Module],
+        network: nn.Module,
         counting: str,
         run: Callable[..., object],
     ) -> list[Measurement]:
@@ -159,15 +170,15 @@ class VariantOperations:
             if self.probe.depends:
                 suffix = "_backbone" if metric == "macs_backbone" else ""
                 return Measurement(metric, None, DEPENDS.format(f"macs_executed{suffix}"))
-            counted = count_pass(network(), self.probe.image, counting, run)
+            counted = count_pass(network, self.probe.image, counting, run)
             return Measurement(metric, counted.macs, self.probe.note)
 
         return guarded((metric,), measure)
 
     def _executed_rows(self) -> list[Measurement]:
-        part = self._model.backbone if self._task.backbone_is_part else None
+        part = self._part
         counts = [
-            count_pass(self._model, image, run=self._task.forward, part=part)
+            count_pass(self._model, image, run=self._run, part=part)
             for image in self.images.evenly(EXECUTED)
         ]
         note = f"{len(counts)} of {len(self.images)} test images, one by one"
@@ -178,11 +189,11 @@ class VariantOperations:
         return found
 
     def _count(self, inputs: torch.Tensor) -> Count:
-        return count_pass(self._model, inputs, run=self._task.forward)
+        return count_pass(self._model, inputs, run=self._run)
 
     def _other_calls(self) -> bool:
         """Whether some test image runs other operations, or more often, than the first."""
-        example = self._task.example_input(1, self._device)
+        example = self._example(1)
         if not self._called(example).reads:
             return False
         images = (resized(image, example) for image in self.images.evenly(PROBED[0]))
@@ -196,7 +207,7 @@ class VariantOperations:
             evaluating(self._model),
             OperationCounter(strict=False) as counter,
         ):
-            self._task.forward(self._model, inputs)
+            self._run(self._model, inputs)
         return counter
 
 

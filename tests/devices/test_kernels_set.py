@@ -37,14 +37,14 @@ def test_a_gpu_is_set_and_a_cpu_is_left_alone(tf32: bool, fixed_shapes: bool) ->
         setattr(*flag, not tf32)
     before = flags()
     recipe = Recipe(**RECIPE, tf32=tf32)
-    set_kernels(torch.device("cpu"), recipe, fixed_shapes)
+    set_kernels(torch.device("cpu"), recipe.tf32, fixed_shapes)
     assert flags() == before
-    set_kernels(torch.device("cuda"), recipe, fixed_shapes)
+    set_kernels(torch.device("cuda"), recipe.tf32, fixed_shapes)
     assert flags() == [tf32, tf32, fixed_shapes]
 
 
 def test_float32_is_float32_unless_asked_otherwise() -> None:
-    set_kernels(torch.device("cuda"), Recipe(**RECIPE), True)
+    set_kernels(torch.device("cuda"), Recipe(**RECIPE).tf32, True)
     assert flags()[:2] == [False, False]
 
 

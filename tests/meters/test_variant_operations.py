@@ -11,8 +11,7 @@ from meters.variant_helpers import CPU, Exits, built_around, digits, reasons, va
 from mmengine.model import BaseModel
 from torch import nn
 
-from benchmarks.engine.costing import variant_costs
-from benchmarks.meters.real_images import RealImages
+from benchmarks.engine.costing import variant_costs, variant_operations
 from benchmarks.meters.variant_operations import VariantOperations, batch_cost
 from methods.mind import Mind
 from methods.mind.analysis import executed, together
@@ -22,7 +21,7 @@ from tasks.errors import UserError
 
 
 def operations(model: BaseModel) -> VariantOperations:
-    return VariantOperations(digits(), model, CPU)
+    return variant_operations(digits(), model, CPU)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ def test_what_mind_executes_is_what_its_choices_cost(options: dict) -> None:
     model.train()
     model(**next(iter(task.batches(32, 0, CPU).epoch(0))), mode="loss")
     model.eval()
-    rows = VariantOperations(task, model, CPU).rows()
+    rows = variant_operations(task, model, CPU).rows()
     parts = list(executed(model, task.eval_images("test", range(0, 364, 1), CPU)))
     macs = together([done for _, done, _ in parts]).macs
     assert values(rows)["macs_executed"] == float(macs.mean())
@@ -166,19 +165,19 @@ def test_a_two_stage_detector_costs_every_image_the_same(tmp_path, monkeypatch) 
     )
     task.check()
     model = task.build_model()
-    rows = VariantOperations(task, model, CPU).rows()
+    rows = variant_operations(task, model, CPU).rows()
     assert values(rows)["macs"] > values(rows)["macs_backbone"] > 0
     assert values(rows)["macs_per_pass"] == 0
     assert reasons(rows)["macs"] == "the same for 17 of 17 test images"
     assert not [metric for metric in values(rows) if "executed" in metric]
 
     chosen = copy.deepcopy(model)
-    images = list(RealImages(task, model, CPU).evenly(17))
+    images = list(variant_operations(task, model, CPU).images.evenly(17))
     usual = torch.stack([image.mean() for image in images]).median()
     stem = chosen.backbone.forward
     # A backbone that looks twice at bright pictures.
     chosen.backbone.forward = lambda x: (stem(x) if x.mean() > usual else None, stem(x))[1]
-    rows = VariantOperations(task, chosen, CPU).rows()
+    rows = variant_operations(task, chosen, CPU).rows()
     whole, part = values(rows)["macs_executed"], values(rows)["macs_executed_backbone"]
     assert values(rows)["macs_backbone"] is None
     assert reasons(rows)["macs_backbone"].endswith("see macs_executed_backbone")

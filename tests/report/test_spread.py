@@ -106,7 +106,7 @@ def test_within_the_spread_another_instruction_set_agrees_and_it_is_said(results
     rows = read_rows(folder / "rows.csv")
     image = 100 / 364
     near = repeated(folder, AVX512, {("top1", "test"): value(rows) - image})
-    found = judge(read_original(str(folder)), near, [], None)
+    found = judge(read_original(folder), near, [], None)
     assert found["verdict"] == "agree"
     assert found["bit_by_bit"] is False
     assert "(kernels changed)" in found["sentence"]
@@ -124,7 +124,7 @@ def test_within_the_spread_another_instruction_set_agrees_and_it_is_said(results
     ]
     # On the same kernels one image is a difference.
     change_manifest(near, device=AVX2)
-    found = judge(read_original(str(folder)), near, [], None)
+    found = judge(read_original(folder), near, [], None)
     assert found["verdict"] == "differ"
     assert "not deterministic here, or the run's numbers were changed" in found["sentence"]
 
@@ -132,12 +132,12 @@ def test_within_the_spread_another_instruction_set_agrees_and_it_is_said(results
 def test_beyond_the_spread_it_differs_and_nobody_is_accused(results: Path) -> None:
     folder = one(results)
     far = repeated(folder, AVX512, {("top1", "test"): 70.0})
-    found = judge(read_original(str(folder)), far, [], None)
+    found = judge(read_original(folder), far, [], None)
     assert found["verdict"] == "differ"
     assert {each["metric"] for each in found["differing"]} == {"top1"}
     assert found["sentence"].endswith("points that are allowed (kernels changed).")
     assert "not deterministic" not in found["sentence"]
-    assert judge(read_original(str(folder)), far, [], 50.0)["verdict"] == "agree"
+    assert judge(read_original(folder), far, [], 50.0)["verdict"] == "agree"
 
 
 def test_a_run_that_did_not_record_its_kernels_is_not_accused_either(results: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_run_that_did_not_record_its_kernels_is_not_accused_either(results: Pa
     change_manifest(folder, device=old)
     rows = read_rows(folder / "rows.csv")
     near = repeated(folder, AVX512, {("top1", "test"): value(rows) - 0.2})
-    found = judge(read_original(str(folder)), near, [], None)
+    found = judge(read_original(folder), near, [], None)
     assert found["verdict"] == "agree"
     assert "(not all kernels of both are recorded)" in found["sentence"]
     # Neither of two old runs recorded them: as before, the same device is the same.

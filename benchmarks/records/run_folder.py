@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def find_run(given: str | Path, method: str | None = None, seed: int | None = No
 
     Args:
         given: the folder itself, ``RESULTS/runs/RUN_ID``; or ``RESULTS/`` and a part of the name
-            that no other run has; or ``RESULTS`` where one run alone is left.
+            that no other run has, of which words may be left out (``digits-replacement-s0``); or
+            ``RESULTS`` where one run alone is left.
         method: the method's label in tables, or its name.
         seed: of the run.
 
@@ -42,8 +44,9 @@ def find_run(given: str | Path, method: str | None = None, seed: int | None = No
         known = found = _runs(path / "runs")
     else:
         known = _runs(path.parent / "runs") + _runs(path.parent)
-        begun = [run for run in known if run.name.startswith(path.name)]
-        found = begun or [run for run in known if path.name and path.name in run.name]
+        found = next(
+            filter(None, (_called(known, pattern) for pattern in _patterns(path.name))), []
+        )
     found = _chosen(found, method, seed)
     if len(found) == 1:
         return found[0]
@@ -70,6 +73,16 @@ def label_of(run: Path) -> str:
     """The method of a run as tables call it, from its manifest; ``?`` where there is none."""
     manifest = read_manifest(run) or {}
     return str(manifest.get("label", "?"))
+
+
+def _patterns(part: str) -> list[str]:
+    """How a part of a name may match: as its beginning, anywhere, or word by word."""
+    words = ".*-".join(map(re.escape, part.split("-")))
+    return [re.escape(part), f".*{re.escape(part)}", words] if part else []
+
+
+def _called(runs: list[Path], pattern: str) -> list[Path]:
+    return [run for run in runs if re.match(pattern, run.name)]
 
 
 def _chosen(runs: list[Path], method: str | None, seed: int | None) -> list[Path]:

@@ -197,4 +197,4 @@ def _verdict(each: Comparison) -> str:
         if more is None:
             return f"{verdict.word}; {MOST_SEEDS} seeds would not do"
         return f"{verdict.word}; {more} more seed{'s' * (more > 1)} might do"
-    return f"{verdict.word} (a count)" if verdict.test == COUNT != verdict.word else verdict.word
+    return f"{verdict.word} (exact)" if verdict.test == COUNT != verdict.word else verdict.word

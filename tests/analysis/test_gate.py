@@ -209,7 +209,7 @@ def test_metrics_can_be_chosen_and_unknown_ones_are_told(tmp_path: Path) -> None
     assert [c.key.metric for c in gated(tmp_path, before, before=before, metrics=("nll",))] == [
         "nll"
     ]
-    with pytest.raises(UserError, match="steps has no better direction"):
+    with pytest.raises(UserError, match="batches has no better direction"):
         gated(tmp_path, before, before=before, metrics=("batches",))
     with pytest.raises(UserError, match=r"unknown metric 'nlll' .did you mean 'nll'"):
         gated(tmp_path, before, before=before, metrics=("nlll",))

@@ -127,15 +127,15 @@ def test_the_rebuilt_model_gives_the_very_numbers_of_its_rows(
 def test_a_run_is_found_by_folder_prefix_and_alone(runs: dict[str, Path], run: Path) -> None:
     folder = runs["end_to_end"]
     results = folder.parents[1]
-    assert find_run(folder) == find_run(results / "digits-end") == folder
-    assert find_run(folder.parent / "digits-end_to") == folder
+    assert find_run(folder) == find_run(results / "digits-end_to_end-s0") == folder
+    assert find_run(folder.parent / "end_to") == folder
     assert find_run(run.parents[1]) == run
-    with pytest.raises(UserError, match=r"any of 3 runs .*digits-adaptive_depth"):
+    with pytest.raises(UserError, match=r"any of 3 runs .*-adaptive_depth"):
         find_run(results)
     with pytest.raises(UserError, match="any of 3 runs"):
         find_run(results / "digits")
-    with pytest.raises(UserError, match="did you mean 'digits-end_to_end"):
-        find_run(results / "digit-end_to_end-s0")
+    with pytest.raises(UserError, match="did you mean 'digits-cifar_resnet8-end_to_end"):
+        find_run(results / folder.name.replace("digits", "digist"))
     with pytest.raises(UserError, match="there is no run"):
         find_run(results / "none" / "at" / "all")
 

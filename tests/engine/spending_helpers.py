@@ -134,7 +134,7 @@ def tiny_session(
         method=method,
         model=Tiny(),
         recipe=Recipe(BATCH, {"type": "SGD", "lr": lr}, schedule=tuple(schedule), **recipe),
-        steps=steps,
+        batches=steps,
         seed=0,
         device=CPU,
         meters=RunMeters(CPU, operations, method.clock),

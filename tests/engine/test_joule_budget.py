@@ -54,7 +54,7 @@ def joules_run(tmp_path, monkeypatch, act):
 def test_joules_end_training(tmp_path, monkeypatch):
     run = joules_run(tmp_path, monkeypatch, lambda powercap, step: None)
     state = run.run()
-    assert state.finished[0].steps == 10
+    assert state.finished[0].batches == 10
     assert run.meters.spent("joules") == pytest.approx(1000.0)
     assert state.curve[-1]["joules"] == pytest.approx(1000.0)
 

@@ -98,7 +98,7 @@ def test_a_checkpoint_that_cannot_be_read_is_set_aside(tmp_path):
     folder.mkdir()
     (folder / "latest.pth").write_bytes(b"cut short")
     state = session(tmp_path, Noisy(), 3).run()
-    assert state.finished[0].steps == 3
+    assert state.finished[0].batches == 3
     assert (folder / "latest.damaged").read_bytes() == b"cut short"
 
 
@@ -123,14 +123,14 @@ def phased(tmp_path_factory):
 def test_phases_are_replayed_on_resume(tmp_path, phased, stop_at):
     whole, curve, state = phased
     assert [p.name for p in state.finished] == ["warm_up", "search", "fine_tune"]
-    assert [p.steps for p in state.finished] == [20, 20, 20]
+    assert [p.batches for p in state.finished] == [20, 20, 20]
     with pytest.raises(Interrupted):
         session(tmp_path / "cut", TwoPhases(stop_at), 60).run()
     second = TwoPhases()
     resumed, resumed_curve, _ = final(session(tmp_path / "cut", second, 60))
     assert resumed_curve == curve
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-    assert [result.steps for result in second.results] == [20, 20, 20]
+    assert [result.batches for result in second.results] == [20, 20, 20]
 
 
 class OwnOptimizers(Method):
@@ -176,4 +176,4 @@ def test_updates_of_a_methods_own_optimizers_add_up_over_a_kill(tmp_path, stop_a
     again = OwnOptimizers()
     again.step = itertools.count(stop_at)
     finished = session(tmp_path, again, steps=12).run().finished
-    assert [(phase.name, phase.updates) for phase in finished] == [("all", 6), ("later", 6)]
+    assert [(phase.name, phase.optimizer_steps) for phase in finished] == [("all", 6), ("later", 6)]

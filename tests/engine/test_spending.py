@@ -73,7 +73,7 @@ def test_all_phases_together_overspend_by_less_than_two_steps(seconds, budget, s
     assert run.meters.spent("seconds") == pytest.approx(total)
     # A first step is charged once the second one tells its price.
     assert budget - 1e-6 <= total < budget + 2 * max(seconds)
-    steps = {result.name: result.steps for result in state.finished}
+    steps = {result.name: result.batches for result in state.finished}
     assert steps.get("warm_up", 0) <= epochs * EPOCH
     if "train" in steps:
         assert steps["warm_up"] == epochs * EPOCH
@@ -84,7 +84,7 @@ def test_a_first_step_that_works_ahead_is_charged_as_a_median_step_and_told(tmp_
     method = Paced(Clock(), [100.0, *[1.0] * 1000])
     run = tiny_session(tmp_path, method, {"seconds": 20.0})
     state = run.run()
-    assert state.finished[0].steps == 20
+    assert state.finished[0].batches == 20
     assert run.meters.spent("seconds") == pytest.approx(20.0)
     found = run.meters.unbudgeted()
     assert found.value == pytest.approx(99.0)
@@ -96,7 +96,7 @@ def test_phases_of_a_single_step_are_charged_in_full(tmp_path):
     method = Paced(Clock(), [1.0], phases)
     run = tiny_session(tmp_path, method, {"seconds": 20.0})
     state = run.run()
-    assert sum(result.steps for result in state.finished) <= 21
+    assert sum(result.batches for result in state.finished) <= 21
     assert run.meters.spent("seconds") <= 21
 
 
@@ -117,14 +117,14 @@ def test_training_flops_pay_for_every_step_the_first_included(batches, part):
 def test_the_unit_that_is_exhausted_first_ends_training(tmp_path, steps):
     method = Paced(Clock(), [2.0])
     state = tiny_session(tmp_path, method, {"seconds": 20.0}, steps=steps).run()
-    assert state.finished[0].steps == min(steps, 10), "ten steps of 2 s, the first one included"
+    assert state.finished[0].batches == min(steps, 10), "ten steps of 2 s, the first one included"
 
 
 def test_a_phase_that_stops_leaves_the_rest_to_the_next(tmp_path):
     phases = [Phase("search", share=0.5, stop=lambda curve: True), Phase("train")]
     method = Paced(Clock(), [1.0], phases)
     state = tiny_session(tmp_path, method, {"seconds": 40.0}).run()
-    assert [p.steps for p in state.finished] == [EPOCH, 40 - EPOCH]
+    assert [p.batches for p in state.finished] == [EPOCH, 40 - EPOCH]
 
 
 def test_every_phase_has_its_share_and_a_schedule_of_its_own(tmp_path):
@@ -132,7 +132,7 @@ def test_every_phase_has_its_share_and_a_schedule_of_its_own(tmp_path):
     method = Paced(Clock(), [1.0], phases)
     run = tiny_session(tmp_path, method, {"seconds": 80.0}, schedule=SCHEDULES["cosine"])
     state = run.run()
-    assert [p.steps for p in state.finished] == [40, 20, 20]
+    assert [p.batches for p in state.finished] == [40, 20, 20]
     seen = iter(method.rates.seen)
     for length in (40, 20, 20):
         own = [next(seen) for _ in range(length)]
@@ -152,7 +152,7 @@ def test_nothing_is_left_for_a_phase_after_the_end(tmp_path):
 def test_a_budget_ends_after_a_whole_optimizer_step(tmp_path):
     method = Paced(Clock(), [1.0])
     state = tiny_session(tmp_path, method, {"seconds": 9.0}, accumulate=4).run()
-    assert state.finished[0].steps == 12
+    assert state.finished[0].batches == 12
 
 
 def rates(budget: int, name: str, pace: float = 1.0, **metered: float) -> list[float]:
@@ -263,7 +263,7 @@ def test_a_killed_run_spends_the_same_flops_to_the_same_weights(tmp_path, stop_a
     with pytest.raises(KeyboardInterrupt):
         made("cut", stop_at).run()
     resumed = again.run()
-    assert [p.steps for p in state.finished] == [p.steps for p in resumed.finished] == [16, 24]
+    assert [p.batches for p in state.finished] == [p.batches for p in resumed.finished] == [16, 24]
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[key])
     assert [p["lr"] for p in state.curve] == [p["lr"] for p in resumed.curve]

@@ -64,7 +64,7 @@ def test_it_goes_on_to_the_same_weights_and_curve(
     method = Told(told_at)
     stop = stopped(tmp_path / "cut", method, STEPS, **recipe)
     step = told_at + -told_at % accumulate
-    assert (stop.step, stop.phase, method.done) == (step, "train", step)
+    assert (stop.batch, stop.phase, method.done) == (step, "train", step)
     second = Told()
     resumed, resumed_curve, _ = final(session(tmp_path / "cut", second, STEPS, **recipe))
     assert second.done == STEPS - step
@@ -75,7 +75,7 @@ def test_it_goes_on_to_the_same_weights_and_curve(
 @pytest.mark.parametrize("told_at", [20, 21, 40, 60])
 def test_it_goes_on_in_the_same_phase(tmp_path: Path, told_at: int) -> None:
     whole, curve, state = final(session(tmp_path / "whole", TwoPhases(), 60))
-    assert stopped(tmp_path / "cut", ToldInPhases(told_at), 60).step
+    assert stopped(tmp_path / "cut", ToldInPhases(told_at), 60).batch
     second = ToldInPhases()
     resumed, resumed_curve, again = final(session(tmp_path / "cut", second, 60))
     assert second.done == 60 - told_at

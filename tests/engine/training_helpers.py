@@ -53,7 +53,7 @@ def session(
         method=method,
         model=model,
         recipe=replace(task.recipe, **{"batch_size": 64, **recipe}),
-        steps=steps,
+        batches=steps,
         seed=seed,
         device=torch.device("cpu"),
         meters=RunMeters(torch.device("cpu")),

@@ -70,7 +70,7 @@ def plan_runs(specs, report, estimate=False):
             "task": "classification",
             "dataset": "digits",
             "arch": "resnet8",
-            "steps": None if "seconds" in spec["budget"] else 4,
+            "batches": None if "seconds" in spec["budget"] else 4,
             "expected_batches": 12 if "seconds" in spec["budget"] else 4,
             "seconds": 2.0 if estimate else None,
         }

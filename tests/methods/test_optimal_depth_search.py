@@ -549,7 +549,7 @@ def test_a_search_killed_inside_a_depth_ends_as_if_it_had_not_been(tmp_path, mon
     state = expected.run()
     one = whole.variants(expected.model)
     assert len(state.finished) >= 3
-    lengths = [result.steps for result in state.finished]
+    lengths = [result.batches for result in state.finished]
     assert state.finished[3].name == "fine-tune"
     # Inside the first depth, inside the second, at the start of and inside the fine-tuning.
     for moment in (lengths[0] + 5, sum(lengths[:2]) + 5, sum(lengths[:3]), sum(lengths[:3]) + 5):

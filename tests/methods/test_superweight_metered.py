@@ -39,7 +39,7 @@ def test_coefficients_part_too_where_a_meter_ends_training(tmp_path, epochs):
     method = SuperWeight(**TWO, coefficients="search", beta=1.1, coefficient_epochs=epochs)
     run = metered_session(tmp_path, method, 3 * EPOCH)
     state = run.run()
-    assert state.finished[0].steps == 3 * EPOCH
+    assert state.finished[0].batches == 3 * EPOCH
     assert all(found == list(range(len(found))) for found in rows(run.model))
 
 

@@ -47,7 +47,7 @@ def test_cluster_search_then_training_from_fresh_weights(tmp_path, grouping):
     start = method._start
     banks_before = len(run.model.backbone.banks)
     state = run.run()
-    assert [(p.name, p.steps) for p in state.finished] == [
+    assert [(p.name, p.batches) for p in state.finished] == [
         ("clusters", EPOCH),
         ("train", 2 * EPOCH),
     ]
@@ -92,12 +92,12 @@ def test_search_sums_the_weight_gradients_of_the_last_epoch(tmp_path, metered):
     (search,) = next(method.phases(run.model)).hooks
     search._group = group
     expected = gradients_of_one_epoch(run, epoch=1)
-    run.method, run.steps = OnePhase(search), 2 * EPOCH
+    run.method, run.batches = OnePhase(search), 2 * EPOCH
     if metered:
-        run.steps, run.metered = None, {"seconds": 2 * EPOCH + 2}
+        run.batches, run.metered = None, {"seconds": 2 * EPOCH + 2}
         run.meters = RunMeters(CPU, clock=run.method.clock)
     state = run.run()
-    assert state.finished[0].steps == 2 * EPOCH + 2 * metered
+    assert state.finished[0].batches == 2 * EPOCH + 2 * metered
     three = [g for g in expected if g.shape[2:] == (3, 3)]
     for value, i, j in seen[len(three)]:
         a, b = three[i], three[j]

@@ -17,9 +17,9 @@ SPEC = RunSpec(
 
 
 def test_an_id_reads_well_and_does_as_a_folder_name() -> None:
-    wanted = r"digits-8x8-small-replacement-every4-full-s3-[0-9a-f]{12}"
+    wanted = r"digits-8x8-small-replacement-full-s3-[0-9a-f]{12}"
     assert re.fullmatch(wanted, run_id(SPEC, {}))
-    assert run_id(SPEC, {}, "mnist", "resnet18").startswith("mnist-resnet18-replacement-every4-")
+    assert run_id(SPEC, {}, "mnist", "resnet18").startswith("mnist-resnet18-replacement-full-")
 
 
 @pytest.mark.parametrize(

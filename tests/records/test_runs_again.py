@@ -91,7 +91,7 @@ def test_a_helper_a_loss_and_a_composed_method_of_a_package_make_its_runs_run_ag
     change(package / "others/loss.py", "return 0.1", "return 0.9")
     assert "finished already" not in run(*suite)
     assert len(list(Path("results/runs").glob("own_digits*"))) == 0
-    assert len(list(Path("results/runs").glob("digits-scaled-*"))) == 3
+    assert len(list(Path("results/runs").glob("digits-*-scaled-*"))) == 3
 
 
 OWN = '''\

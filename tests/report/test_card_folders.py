@@ -180,9 +180,9 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / PROGRESS).write_text("[]"),
         r"is at an unknown step: .*progress.json is damaged: the whole is a list",
     ),
-    "text for a step": (
-        lambda folder: edit_json(folder / PROGRESS, lambda found: found.update(step="many")),
-        r"progress.json is damaged: 'step' is text, not a number",
+    "text for a batch": (
+        lambda folder: edit_json(folder / PROGRESS, lambda found: found.update(batch="many")),
+        r"progress.json is damaged: 'batch' is text, not a number",
     ),
     "text for seconds": (
         lambda folder: edit_json(folder / PROGRESS, lambda f: f["seconds"].update(train={"x": ""})),

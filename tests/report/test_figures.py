@@ -110,7 +110,13 @@ def test_memory_is_stacked_from_the_parts_in_mib(tmp_path: Path) -> None:
     make(tmp_path, Made(gpu=True, archs=("a", "b")))
     panel = figure(chosen(tmp_path), "digits-memory").panel
     assert isinstance(panel, Memory)
-    assert panel.parts == ("parameters", "gradients", "optimizer state", "activations", "rest")
+    assert panel.parts == (
+        "parameters",
+        "gradients",
+        "optimizer state",
+        "activation memory",
+        "rest",
+    )
     assert [(bar.method, bar.arch) for bar in panel.bars] == [
         ("plain", "a"),
         ("ours", "a"),

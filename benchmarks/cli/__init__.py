@@ -44,7 +44,7 @@ class _Verbs(TyperGroup):
     """Finds a verb's function without importing the other verbs."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(VERBS)
+        return [*VERBS]  # the submodule `list` may shadow the builtin here
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in OLD_NAMES:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 
 from benchmarks.cli import VERBS
 
@@ -21,14 +22,23 @@ HEADER = (
 def depthbench(
     *arguments: str | Path, cwd: Path = ROOT, path: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user would, from this checkout."""
+    """Run the command as a user would, from this checkout; in a new process if ``path`` is given.
+
+    Args:
+        arguments: of the command.
+        cwd: its folder.
+        path: a folder in front of this checkout on PYTHONPATH.
+    """
     search = os.pathsep.join(filter(None, [path, str(ROOT)]))
+    env = {**os.environ, "PYTHONPATH": search, "COLUMNS": "200"}
+    if not path:
+        return warm.run(*arguments, cwd=cwd, env=env)
     return subprocess.run(
         [sys.executable, "-c", "from benchmarks.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": search, "COLUMNS": "200"},
+        env=env,
         check=False,
     )
 

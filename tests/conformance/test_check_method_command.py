@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from benchmarks.cli.check import read_options
 from tasks.errors import UserError
@@ -55,7 +56,8 @@ def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def depthbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return python("-m", "benchmarks", "check", *arguments, cwd=cwd)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return warm.run("check", *arguments, cwd=cwd, env=env)
 
 
 def test_a_file_of_methods_is_checked_one_by_one_and_a_failure_is_exit_code_1(tmp_path):

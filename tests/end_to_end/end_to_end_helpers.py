@@ -6,9 +6,10 @@ import csv
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
+
+import warm
 
 SUITE = """\
 name: tiny
@@ -24,14 +25,7 @@ threads: 1
 
 def command(*arguments: str, cwd: Path, env: dict[str, str] | None = None):
     """Run ``depthbench`` to its end; stdout and stderr apart."""
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    return warm.run(*arguments, cwd=cwd, env={**os.environ, "COLUMNS": "200", **(env or {})})
 
 
 def write_suite(folder: Path, **changes: str) -> Path:

@@ -6,11 +6,11 @@ import csv
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from benchmarks.launch.server import resolve
 from benchmarks.papers.judging import judge_items
@@ -27,15 +27,8 @@ ROWS = ("--row", "resnet18-cifar", "--row", "end_to_end")
 
 
 def reproduce(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", "reproduce", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
-        check=False,
-        timeout=280,
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return warm.run("reproduce", *arguments, cwd=cwd, env=env)
 
 
 @pytest.mark.slow

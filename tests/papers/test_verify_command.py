@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from benchmarks.papers.claims import COLUMNS, read_claims
 
@@ -14,14 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from benchmarks.cli import main; main()", "verify", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    return warm.run("verify", *arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_json_lists_every_claim_of_the_papers_asked_for() -> None:

@@ -9,11 +9,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import warm
 from report.made_results import Made, make, make_old
 
 from benchmarks.analysis.load import read_folder
@@ -211,14 +211,7 @@ def test_damaged_rows_are_not_published(tmp_path: Path) -> None:
 
 
 def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", "publish", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    return warm.run("publish", *arguments, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_the_command_publishes_and_warns_of_folders(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 from report.made_results import Made, make
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,8 @@ def python(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProc
 
 
 def report(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return python("-m", "benchmarks", "report", *arguments, cwd=cwd)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return warm.run("report", *arguments, cwd=cwd, env=env)
 
 
 def test_json_lists_the_files(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def leave(stop: KeyboardInterrupt, driver: SuiteRun | None) -> typer.Exit:
     """
     by = f" by {stop}" if isinstance(stop, Stopped) else ""
     at = getattr(stop, "at", {})
-    facts = [f"checkpoint at step {at['step']} of phase {at['phase']}"] if at else []
+    facts = [f"checkpoint at batch {at['batch']} of phase {at['phase']}"] if at else []
     if driver is None:
         facts.append("no run is finished")
     else:

@@ -134,7 +134,7 @@ def test_a_run_is_found_by_folder_prefix_and_alone(runs: dict[str, Path], run: P
         find_run(results)
     with pytest.raises(UserError, match="any of 3 runs"):
         find_run(results / "digits")
-    with pytest.raises(UserError, match="did you mean 'digits-cifar_resnet8-end_to_end"):
+    with pytest.raises(UserError, match="did you mean 'digits-cifar_resnet14"):
         find_run(results / folder.name.replace("digits", "digist"))
     with pytest.raises(UserError, match="there is no run"):
         find_run(results / "none" / "at" / "all")

@@ -86,7 +86,7 @@ def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path: Path) -> None:
     assert "Traceback" not in out + told
     assert "stopping after its training step" in out
     found = re.fullmatch(
-        r"stopped by SIGTERM: checkpoint at step (\d+) of phase train; 0 of 1 runs are finished; "
+        r"stopped by SIGTERM: checkpoint at batch (\d+) of phase train; 0 of 1 runs are finished; "
         r"the same command resumes",
         told.splitlines()[-1],
     )
@@ -127,7 +127,7 @@ def test_a_signal_to_all_processes_or_to_the_runs_own_is_heeded(tmp_path: Path) 
             os.kill(pid, signal.SIGUSR1)
         out, told = process.communicate(timeout=60)
         assert process.returncode == 128 + signal.SIGUSR1, out + told
-        assert "checkpoint at step" in told
+        assert "checkpoint at batch" in told
         shutil.rmtree(tmp_path / "cut")
 
 

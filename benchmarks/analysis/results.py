@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from benchmarks.budget import Budget
 from benchmarks.records.identity.staleness import stale
 from benchmarks.records.plan import Plan
 from benchmarks.records.row import FAILED, Row
@@ -101,7 +102,7 @@ class Results:
     @property
     def budget(self) -> str:
         """``4 epochs``; empty where it is not known."""
-        return self.plan.budget_text if self.plan else ""
+        return str(Budget.parse(self.plan.budget)) if self.plan and self.plan.budget else ""
 
     @property
     def baseline(self) -> str | None:

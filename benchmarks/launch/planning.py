@@ -10,7 +10,7 @@ from benchmarks.engine.building import Built, build_run
 from benchmarks.engine.fingerprint import fingerprint
 from benchmarks.launch.trial import Trial, try_run
 from benchmarks.records.identity.run_id import run_id
-from benchmarks.spec import RunSpec
+from benchmarks.spec import RunSpec, method_defaults
 from tasks.base import BatchSource
 from tasks.crash import crash_sentence
 from tasks.errors import UserError
@@ -48,7 +48,8 @@ def plan_runs(
     plans = []
     for number, mapping in enumerate(specs, 1):
         spec = RunSpec.from_dict(mapping)
-        key = repr({**mapping, "seed": None})
+        full = spec.to_dict()
+        key = repr({**full, "seed": None})
 
         def check(part: str, number: int = number) -> None:
             report({"event": "planning", "run": number, "part": part})
@@ -61,7 +62,8 @@ def plan_runs(
                 source = built.task.batches(built.recipe.batch_size, spec.seed, built.device)
                 checked[key] = (built, fingerprint(built), source)
             built, facts, source = checked[key]
-            identity = run_id(spec, facts, built.task.dataset, built.task.arch)
+            defaults = method_defaults(spec.method)
+            identity = run_id(full, facts, built.task.dataset, built.task.arch, defaults)
             if key not in tried and identity not in finished:
                 tried[key] = try_run(built, source, estimate)
             trial = tried.get(key, Trial())
@@ -71,7 +73,7 @@ def plan_runs(
             {
                 "run_id": identity,
                 "label": built.label,
-                "spec": mapping,
+                "spec": full,
                 "fingerprint": facts,
                 "headline": built.task.headline,
                 "task": built.task.family,

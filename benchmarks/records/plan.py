@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.budget import Budget
 from benchmarks.records.files import (
     SCHEMA,
     NewerSchemaError,
@@ -55,11 +54,6 @@ class Plan:
     schema: int = SCHEMA
     files: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def budget_text(self) -> str:
-        """``4 epochs``; empty where each run has a budget of its own."""
-        return str(Budget.parse(self.budget)) if self.budget else ""
-
 
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write ``plan.json``."""
@@ -104,7 +98,6 @@ def parse_plan(folder: Path) -> tuple[Plan | None, DamagedError | None]:
         digest = _digest(values)
         runs = tuple(PlannedRun(**run) for run in values.pop("runs"))
         plan = Plan(**{"schema": 1, **values}, runs=runs)
-        plan.budget_text  # noqa: B018 (reads the budget)
     except NewerSchemaError:
         raise
     except (UserError, TypeError) as error:
@@ -161,5 +154,5 @@ def _digest(content: Mapping[str, Any]) -> str:
     return sha256(text.encode("utf-8"))
 
 
-def _shown(value: Any) -> str:
-    return str(Budget.parse(value)) if isinstance(value, Mapping) else str(value)
+def _shown(value: Any) -> Any:
+    return ", ".join(f"{k}={v:g}" for k, v in value.items()) if isinstance(value, dict) else value

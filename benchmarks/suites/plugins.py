@@ -6,13 +6,11 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from benchmarks.records.identity.packages import METHOD_FILE, beside
 from benchmarks.records.identity.syntax import read_source
 from benchmarks.records.identity.versions import find_module
 from tasks.crash import describe
 from tasks.errors import UserError
-
-METHOD_FILE = "depthbench_method_file_"
-"""What the module of a method file is called, before the name of the file."""
 
 _OURS = ("benchmarks", "methods", "tasks")
 
@@ -56,16 +54,6 @@ def import_method_file(path: str | Path) -> None:
         if isinstance(error, HiddenModuleError):
             raise
         raise UserError(f"the method file {path} cannot be imported: {describe(error)}") from error
-
-
-def beside(file: Path, name: str) -> Path | None:
-    """The module ``name`` in the folder of a file: its folder or file; None without one."""
-    folder = file.parent / name
-    if (folder / "__init__.py").is_file():
-        return folder
-    if (file.parent / f"{name}.py").is_file():
-        return file.parent / f"{name}.py"
-    return folder if folder.is_dir() and any(folder.glob("*.py")) else None
 
 
 def _check_names(file: Path, importing: Path, seen: set[Path]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.budget import Budget
-from benchmarks.records.identity.run_id import run_id
+from benchmarks.records.identity import run_id as names
 from benchmarks.spec import RunSpec
 
 SPEC = RunSpec(
@@ -14,6 +14,12 @@ SPEC = RunSpec(
     task_options={"dataset": "Digits/8x8", "arch": "small"}, method="replacement",
     method_options={"operator": "full", "every": 4}, seed=3, budget=Budget({"epochs": 2}),
 )  # fmt: skip
+
+DEFAULTS = {"operator": "light", "every": 4}
+
+
+def run_id(spec: RunSpec, fingerprint: dict[str, str], *shown: str) -> str:
+    return names.run_id(spec.to_dict(), fingerprint, *shown, defaults=DEFAULTS)
 
 
 def test_an_id_reads_well_and_does_as_a_folder_name() -> None:

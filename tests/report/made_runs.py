@@ -90,7 +90,7 @@ class Made:
 
     def write(self, results: Path) -> Path:
         """Write the folder under ``results/runs`` and return it."""
-        name = run_id(RunSpec.from_dict(SPEC), FINGERPRINT, "digits")
+        name = run_id(SPEC, FINGERPRINT, "digits")
         folder = results / "runs" / name
         base = Row(
             *("made", name, "classification", "digits", "cifar_resnet26", "end_to_end", "", 0),

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records.identity.packages import (
+    METHOD_FILE,
     Package,
     absolute,
+    beside,
     places,
     project_folder,
     whole_packages,
@@ -22,7 +24,6 @@ from benchmarks.records.identity.versions import (
     package_version,
     stack_version,
 )
-from benchmarks.suites.plugins import METHOD_FILE, beside
 from tasks.errors import UserError, unknown_name
 from tasks.registry import Registry
 

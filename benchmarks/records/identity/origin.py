@@ -9,8 +9,6 @@ from typing import Any
 
 from benchmarks.records.identity.run_id import spec_digest
 from benchmarks.records.manifest import kernels_of
-from benchmarks.spec import RunSpec
-from tasks.errors import UserError
 
 CODE, DATA, VERSIONS, DEVICE = "code", "data", "versions", "device"
 KERNELS = "kernels"
@@ -104,10 +102,8 @@ def id_holds(manifest: Mapping[str, Any]) -> bool | None:
     if spec.get("method_file") and "method_file" not in (code if isinstance(code, dict) else {}):
         return None
     try:
-        # A spec may have been written with its defaults left out.
-        specs = (spec, RunSpec.from_dict(spec).to_dict())
-        return any(spec_digest(each, fingerprint) == digest for each in specs)
-    except (UserError, TypeError, ValueError, AttributeError):
+        return spec_digest(spec, fingerprint) == digest
+    except (TypeError, ValueError):
         return False
 
 

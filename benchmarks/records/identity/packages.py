@@ -12,6 +12,9 @@ from pathlib import Path
 from benchmarks.records.identity.syntax import Import
 from benchmarks.records.identity.versions import code_files, find_module, module_folders
 
+METHOD_FILE = "depthbench_method_file_"
+"""What the module of a method file is called, before the name of the file."""
+
 
 @dataclass(frozen=True)
 class Package:
@@ -100,6 +103,16 @@ def whole_packages(name: str, roots: Iterable[Path]) -> Iterator[Package]:
 def places(spec: importlib.machinery.ModuleSpec) -> list[Path]:
     """The folders of a package, or the file of a module."""
     return [Path(path).resolve() for path in module_folders(spec) or [Path(str(spec.origin))]]
+
+
+def beside(file: Path, name: str) -> Path | None:
+    """The module ``name`` in the folder of a file: its folder or file; None without one."""
+    folder = file.parent / name
+    if (folder / "__init__.py").is_file():
+        return folder
+    if (file.parent / f"{name}.py").is_file():
+        return file.parent / f"{name}.py"
+    return folder if folder.is_dir() and any(folder.glob("*.py")) else None
 
 
 @lru_cache(maxsize=8)

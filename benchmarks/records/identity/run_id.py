@@ -8,29 +8,35 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.spec import RunSpec, method_defaults
-
 _TOLD = 30
 """Characters of a run's name that options may take; the digest tells all of them apart."""
 NAMES_ONLY = ("suite", "label", "method_file")
 """Fields of a spec that name things. What a method file holds is in the fingerprint."""
 
 
-def run_id(spec: RunSpec, fingerprint: Mapping[str, Any], dataset: str = "", arch: str = "") -> str:
+def run_id(
+    spec: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
+    dataset: str = "",
+    arch: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> str:
     """``digits-cifar_resnet26-replacement-full-s0-1f0c...``, different when a number could be.
 
     Args:
-        spec: the run; its suite and label do not count.
+        spec: the run's specification, in full; its suite and label do not count.
         fingerprint: code hashes, checksums of the data, versions, the kind of device: whatever
             else decides the numbers. It must be JSON.
         dataset: shown in front; the task's option ``dataset``, or its name, by default.
         arch: shown behind it; the task's option ``arch``, or nothing, by default.
+        defaults: of the method's options, which are not shown.
     """
-    digest = spec_digest(spec.to_dict(), fingerprint)
-    dataset = dataset or str(spec.task_options.get("dataset", spec.task))
-    arch = arch or str(spec.task_options.get("arch", ""))
-    parts = [dataset, *([arch] if arch else []), spec.method, *_telling(spec)]
-    return "-".join([*map(_slug, parts), f"s{spec.seed}", digest])
+    digest = spec_digest(spec, fingerprint)
+    dataset = dataset or str(spec["task_options"].get("dataset", spec["task"]))
+    arch = arch or str(spec["task_options"].get("arch", ""))
+    telling = _telling(spec["method_options"], defaults or {})
+    parts = [dataset, *([arch] if arch else []), spec["method"], *telling]
+    return "-".join([*map(_slug, parts), f"s{spec['seed']}", digest])
 
 
 def spec_digest(spec: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> str:
@@ -54,10 +60,10 @@ def deciding(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if key not in NAMES_ONLY}
 
 
-def _telling(spec: RunSpec) -> list[str]:
+def _telling(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """The options that differ from the method's defaults, as far as they fit: ``full``, ``k2``."""
-    defaults, found = method_defaults(spec.method), []
-    for key, value in sorted(spec.method_options.items()):
+    found: list[str] = []
+    for key, value in sorted(options.items()):
         if key in defaults and _plain(defaults[key]) == _plain(value):
             continue
         if isinstance(value, str):

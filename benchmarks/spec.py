@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
-from benchmarks.budget import Budget, Target
 from methods.base import METHODS
-from tasks.errors import UserError, unknown_name
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    import pydantic
+
+    from benchmarks.suites import fields
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,6 @@ class TaskEntry:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    line: int = field(default=0, compare=False)
-    """Where it is in the suite file; 0 where it comes from none."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,6 @@ class MethodEntry:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
-    line: int = field(default=0, compare=False)
-    """Where it is in the suite file; 0 where it comes from none."""
 
     @property
     def written(self) -> str:
@@ -48,25 +50,25 @@ class MethodEntry:
 class RunSpec:
     """One task, one method, one seed, one budget: all that one run process is told."""
 
-    suite: str
-    profile: str
-    task: str
-    task_options: Mapping[str, Any]
-    method: str
-    method_options: Mapping[str, Any]
-    seed: int
-    budget: Budget
-    label: str = ""
+    suite: fields.AnyText
+    profile: fields.Profile
+    task: fields.AnyText
+    task_options: fields.Options
+    method: fields.AnyText
+    method_options: fields.Options
+    seed: fields.Seed
+    budget: fields.BudgetField
+    label: fields.AnyText = ""
     """The ``method`` column of the rows; empty when it is derived from name and options."""
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    """Changes to the task's recipe, see :func:`merge_recipe`."""
-    device: str = "auto"
-    validate_every: int = 1
+    recipe: fields.RecipeChanges = field(default_factory=dict)
+    """Changes to the task's recipe, see :func:`benchmarks.engine.optim.merge_recipe`."""
+    device: fields.Device = "auto"
+    validate_every: fields.Count = 1
     """Epochs between validations."""
-    latency_batch_sizes: tuple[int, ...] = (1,)
-    method_file: str | None = None
-    threads: int | None = None
-    target: Target | None = None
+    latency_batch_sizes: fields.BatchSizes = (1,)
+    method_file: fields.AnyText | None = None
+    threads: fields.Count | None = None
+    target: fields.TargetField = None
     """Quality whose price in time, energy and operations is asked for."""
 
     @property
@@ -85,34 +87,33 @@ class RunSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """A mapping that JSON can hold."""
-        return {
-            **asdict(replace(self, budget=None, target=None)),  # type: ignore[arg-type]
-            "budget": self.budget.as_dict(),
-            "target": None if self.target is None else self.target.written(),
-            "latency_batch_sizes": list(self.latency_batch_sizes),
-        }
+        return _adapter().dump_python(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
         """The spec that :meth:`to_dict` was called on.
 
         Raises:
-            UserError: a key is unknown or missing.
+            UserError: a key is unknown or missing, or a value is not allowed.
         """
-        names = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in names:
-                raise unknown_name("key of a run spec", key, names)
-        changed = {
-            **values,
-            "budget": Budget.parse(values.get("budget", {})),
-            "target": Target.parse(values.get("target")),
-            "latency_batch_sizes": tuple(values.get("latency_batch_sizes", (1,))),
-        }
         try:
-            return cls(**changed)
-        except TypeError as error:
-            raise UserError(f"this is not a run spec: {error}") from error
+            return _adapter().validate_python(values)
+        except ValueError as error:
+            from benchmarks.suites.fields import first_error
+
+            raise UserError(f"run specification: {first_error(error, 'the whole')[1]}") from None
+
+
+@cache
+def _adapter() -> pydantic.TypeAdapter[RunSpec]:
+    # For the annotations of this module, and here, as pydantic takes 0.1 s to import.
+    global fields, pydantic
+    import pydantic
+
+    from benchmarks.suites import fields
+
+    names = [f.name for f in dataclasses.fields(RunSpec)]
+    return pydantic.TypeAdapter(Annotated[RunSpec, fields.known_keys("", names)])
 
 
 def derive_label(

@@ -99,11 +99,10 @@ def read_value(text: str, what: str) -> Any:
     Raises:
         UserError: it is no YAML.
     """
-    from benchmarks.suites.marked_yaml import MarkedYaml
+    from benchmarks.suites.document import Document
 
     try:
-        document = MarkedYaml(f"--{what}", text, lines=False)
-        return document.value(document.root, "its value")
+        return Document(f"--{what}", text, lines=False).value("its value")
     except UserError as error:
         raise UserError(
             f"cannot read the {what} '{text}' ({error}): write it as in a suite file, such as 2, "

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.suite import suite_names
+from benchmarks.suites.document import suite_names
 from benchmarks.suites.plugins import import_method_file
 from methods.base import METHODS
 from tasks.base import TASKS
@@ -30,6 +30,9 @@ def list_known(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
+    schema: Annotated[
+        bool, typer.Option(help="Print the JSON Schema of suite files instead, for an editor.")
+    ] = False,
     method_file: Annotated[
         Path | None, typer.Option(help="A Python file with methods of your own, listed as well.")
     ] = None,
@@ -38,6 +41,11 @@ def list_known(
 
     Example: depthbench list --json
     """
+    if schema:
+        from benchmarks.suite import suite_schema
+
+        print(json.dumps(suite_schema(), indent=2))
+        return
     if method_file is not None:
         import_method_file(method_file)
     known = {

@@ -14,10 +14,9 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from benchmarks.engine.kernels import set_kernels
-from benchmarks.engine.optim import check_types, optim_wrapper_config
+from benchmarks.engine.optim import check_types, merge_recipe, optim_wrapper_config
 from benchmarks.spec import RunSpec
 from benchmarks.suites.plugins import import_method_file
-from benchmarks.suites.recipe import merge_recipe
 from methods.base import METHODS, Method
 from tasks.base import TASKS, Recipe, Task, TaskView, sealed_test_split
 from tasks.errors import UserError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -12,8 +13,31 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 from torch import nn
 
 from tasks.base import Recipe
-from tasks.errors import UserError
+from tasks.errors import UserError, unknown_name
 from tasks.openmmlab.names import require_type
+
+
+def merge_recipe(default: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with the changes of a suite or of a method's phase.
+
+    ``optimizer`` is merged key by key, unless it names another optimizer type: momentum means
+    nothing to Adam. Every other field is replaced.
+
+    Raises:
+        UserError: a change is no field of a recipe.
+    """
+    names = [f.name for f in fields(Recipe)]
+    for key in changes:
+        if key not in names:
+            raise unknown_name("recipe field", key, names)
+    merged = dict(changes)
+    if "schedule" in merged:
+        merged["schedule"] = tuple(merged["schedule"])
+    if "optimizer" in merged:
+        asked = merged["optimizer"]
+        same = asked.get("type", default.optimizer.get("type")) == default.optimizer.get("type")
+        merged["optimizer"] = {**default.optimizer, **asked} if same else dict(asked)
+    return replace(default, **merged)
 
 
 class _Clips:

@@ -26,14 +26,13 @@ from benchmarks.engine.hooks import (
     StepLimitHook,
     ValidationHook,
 )
-from benchmarks.engine.optim import optim_wrapper_config, schedule_in_batches
+from benchmarks.engine.optim import merge_recipe, optim_wrapper_config, schedule_in_batches
 from benchmarks.engine.random_state import random_state
 from benchmarks.engine.runner import PhaseRunner
 from benchmarks.engine.spending import Spending, SpendingHook
 from benchmarks.engine.state import PhaseState
 from benchmarks.meters.session import RunMeters
 from benchmarks.records.progress import write_progress
-from benchmarks.suites.recipe import merge_recipe
 from methods.base import Method, Phase, PhaseResult, Phases
 from tasks.base import BatchSource, Recipe, Task
 from tasks.errors import UserError

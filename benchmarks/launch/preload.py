@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from benchmarks.suite import suite_files
+from benchmarks.suites.document import suite_files
 from tasks.base import TASKS
 
 PRELOAD: tuple[str, ...] = (

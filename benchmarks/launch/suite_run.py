@@ -358,8 +358,10 @@ def _place(
     if not watched.run:
         return suite.source or suite.name
     _, task, method = entries[watched.run - 1]
-    lines = {**suite.lines, "task": task.line, "method": method.line, "": method.line}
-    line = lines.get(watched.part)
+    of_method = ("methods", suite.methods.index(method))
+    of_task = ("task" if ("task",) in suite.lines else "tasks", suite.tasks.index(task))
+    place = {"task": of_task, "method": of_method, "": of_method}.get(watched.part, (watched.part,))
+    line = suite.lines.get(place)
     return f"{suite.source}:{line}" if line else suite.source or suite.name
 
 

@@ -77,7 +77,7 @@ DECIDING_NOTHING = {
     "records": "writes and names what was measured",
     "report": "shows numbers that are there",
     "spec": "is in the id itself",
-    "suites": "reads files; recipe.py counts",
+    "suites": "reads files",
     "launch": "keeps standard streams open",
 }
 

@@ -2,22 +2,24 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.budget import UNITS, Budget, Target
+from benchmarks.engine.optim import merge_recipe
 from benchmarks.suite import (
     MethodEntry,
     RunSpec,
     load_suite,
-    merge_recipe,
     read_suite,
-    suite_names,
+    suite_schema,
 )
+from benchmarks.suites.document import suite_names
 from methods.base import METHODS
 from tasks.base import TASKS, Recipe
 from tasks.errors import UserError
@@ -149,7 +151,12 @@ def test_the_first_method_is_the_baseline_unless_one_is_named() -> None:
         ("seeds: [0, 7]", "seeds: [-1]", 15, "of at least 0, got -1"),
         ("seeds: [0, 7]", "seeds: [9223372036854775808]", 15, "64 bits"),
         ("seeds: [0, 7]", "seeds: [01]", 15, "entry of seeds is 01"),
-        ("threads: 2", "threads: 4294967296", 24, "from 1 to 2147483647"),
+        (
+            "threads: 2",
+            "threads: 4294967296",
+            24,
+            "at least 1, got 4294967296 (at most 2147483647)",
+        ),
         ("title: Mine against theirs", "title: 2020-01-01", 2, "title is the date"),
         ("title: Mine against theirs", "title: off", 2, "must be text, got off: put it in quotes"),
         ("optimizer: {lr: 1e-3}", "optimizer: {lr: fast}", 19, 'got {"lr": "fast"}'),
@@ -160,7 +167,12 @@ def test_the_first_method_is_the_baseline_unless_one_is_named() -> None:
         ("optimizer: {lr: 1e-3}", "clip_grad: {max_norm: x}", 19, "max_norm"),
         ("budget: {epochs: 3}", "budget: {epochs: 3, second: 9}", 16, "did you mean 'seconds'"),
         ("budget: {epochs: 3}", "budget: {epochs: 3}\ntarget: {top2: 9}", 17, "did you mean"),
-        ("batch_size: 32", "batch_size: 0", 18, "whole number above zero"),
+        (
+            "batch_size: 32",
+            "batch_size: 0",
+            18,
+            "batch_size must be a whole number of at least 1, got 0",
+        ),
         ("batch_size: 32", "batchsize: 32", 18, "did you mean 'batch_size'"),
         ("optimizer: {lr: 1e-3}", "optimizer: SGD", 19, "a mapping such as"),
         ("optimizer: {lr: 1e-3}", "amp: fp16", 19, "float16, bfloat16 or null"),
@@ -246,10 +258,18 @@ SPECS = st.builds(
         st.dictionaries(st.sampled_from(UNITS), st.floats(1e-6, 1e18), min_size=1),
     ),
     label=st.text(),
-    recipe=OPTIONS,
+    recipe=st.fixed_dictionaries(
+        {},
+        optional={
+            "batch_size": st.integers(1, 512),
+            "optimizer": OPTIONS | st.fixed_dictionaries({"lr": st.floats(0, 1) | st.just(1)}),
+            "amp": st.sampled_from(["float16", "bfloat16", None]),
+            "schedule": st.just([{"type": "StepLR", "gamma": 1}]),
+        },
+    ),
     device=st.sampled_from(["auto", "cpu", "cuda:1"]),
     validate_every=st.integers(1, 9),
-    latency_batch_sizes=st.lists(st.integers(1, 99)).map(tuple),
+    latency_batch_sizes=st.lists(st.integers(1, 99), unique=True).map(tuple),
     method_file=st.none() | st.text(),
     threads=st.none() | st.integers(1, 9),
     target=st.none() | st.builds(Target, st.floats(0, 100), st.sampled_from(["", "top1", "nll"])),
@@ -303,6 +323,52 @@ def test_another_optimizer_inherits_nothing() -> None:
     merged = merge_recipe(default, {"optimizer": {"type": "AdamW", "lr": 0.001}, "schedule": []})
     assert merged.optimizer == {"type": "AdamW", "lr": 0.001}
     assert merged.schedule == ()
+
+
+def test_the_schema_knows_the_keys_that_a_suite_may_have() -> None:
+    schema = suite_schema()
+    assert set(yaml.safe_load(SUITE)) <= set(schema["properties"])
+    assert schema["required"] == ["name", "methods", "budget"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["profile"]["enum"] == ["paper", "short", "smoke"]
+    assert "method_file" not in schema["properties"]
+    assert "sentence" in schema["properties"]["title"]["description"]
+    recipe = schema["$defs"]["Recipe"]
+    assert set(recipe["properties"]) == {field.name for field in fields(Recipe)}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": "0"}, "seed must be a whole number of at least 0, got '0'"),
+        ({"seed": True}, "seed must be a whole number"),
+        ({"budget": {"epoch": 1}}, "did you mean 'epochs'"),
+        ({"device": "cuda:x"}, "device must be auto, cpu, cuda or cuda:N, got 'cuda:x'"),
+        ({"profile": "papre"}, "did you mean 'paper'"),
+        ({"recipe": {"batchsize": 1}}, "unknown key of recipe 'batchsize'"),
+        ({"recipe": {"tf32": 1}}, "tf32 must be true or false, got 1"),
+        ({"method_options": []}, "method_options must be a mapping"),
+        ({"latency_batch_sizes": [0]}, "an entry of latency_batch_sizes must be"),
+        ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_a_strangers_spec_is_checked_as_a_suite_is(change: dict[str, object], says: str) -> None:
+    values = read_suite(SUITE, "s").specs()[0].to_dict()
+    with pytest.raises(UserError, match=re.escape(says)):
+        RunSpec.from_dict({**values, **change})
+
+
+@pytest.mark.parametrize("values", [None, [], "spec", 3])
+def test_what_is_no_mapping_is_no_spec(values: object) -> None:
+    with pytest.raises(UserError, match="the whole must be a mapping"):
+        RunSpec.from_dict(values)  # type: ignore[arg-type]
+
+
+def test_a_key_is_blamed_where_it_is_written_and_not_where_its_value_begins() -> None:
+    assert error_of(changed("recipe:\n", "recpe:\n"))[0] == 17
+    assert error_of(changed("  - shrink:\n", "  - shrnk:\n"))[0] == 10
+    line, message = error_of(changed("    label: shrunk\n", "    label: 5\n"))
+    assert (line, message) == (12, "label must be text, got 5: put it in quotes")
 
 
 def test_an_unknown_suite_gets_the_nearest_name() -> None:

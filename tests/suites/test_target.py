@@ -35,7 +35,7 @@ def test_a_target_is_read_back_from_what_is_written(value, metric):
         ({}, "one value of one metric"),
         ({"top1": 1, "nll": 2}, "one value of one metric"),
         ({"top": 95}, "did you mean 'top"),
-        ({"steps": 95}, "neither more nor less"),
+        ({"optimizer_steps": 95}, "neither more nor less"),
     ],
 )
 def test_what_is_no_target_is_refused(value, says):

@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.cli.check import read_options, read_value
-from benchmarks.suites.marked_yaml import MarkedYaml, read_text
+from benchmarks.suites.document import Document, read_text
 from tasks.errors import UserError
 
 
 def value(text: str) -> object:
-    document = MarkedYaml("mine.yaml", text)
-    return document.value(document.root, "it")
+    return Document("mine.yaml", text).value("it")
 
 
 @pytest.mark.parametrize(

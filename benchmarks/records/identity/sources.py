@@ -26,7 +26,7 @@ from tasks.base import TASKS
 from tasks.errors import UserError
 from tasks.registry import match
 
-DECIDING = ("engine", "meters", "budget.py", "suites/recipe.py")
+DECIDING = ("engine", "meters", "budget.py")
 """The rooms and files of ``benchmarks`` that train, measure and count: they decide every number."""
 
 

@@ -16,7 +16,8 @@ from benchmarks.records.verification import UNVERIFIED
 from benchmarks.report.card.folder import RunFolder
 from benchmarks.report.card.sums import MISSES, Sum, energy_sums, memory_sums, time_sums
 from benchmarks.spec import RunSpec
-from benchmarks.suite import load_suite, suite_files
+from benchmarks.suite import load_suite
+from benchmarks.suites.document import suite_files
 from tasks.errors import UserError
 
 QUALITY_PHASES = ("val", "test", "val_best", "test_best")

@@ -58,39 +58,55 @@ class Checkpointing(Method):
         Raises:
             UserError: blocks in a plain list were to make segments of several.
         """
-        view = block_view(model)
-        for block in view:
-            if getattr(block.module, "with_cp", False):
-                block.module.with_cp = False
-        for parent, segments in self._segments(view).items():
-            if isinstance(parent, nn.Sequential):
-                parent.forward = SegmentedForward(parent, segments)
-                continue
-            if self.every > 1:
-                # What calls the blocks of a list one by one cannot be made to call a segment.
-                raise UserError(
-                    f"checkpointing: every={self.every} needs blocks in an nn.Sequential, and "
-                    f"those of {type(view.backbone).__name__} hang in a {type(parent).__name__}; "
-                    "use every=1"
-                )
-            for (key,) in segments:
-                block = parent.get_submodule(key)
-                block.forward = CheckpointedForward(block)
+        apply_checkpointing(model, self.every)
         return model
 
-    def _segments(self, view: BlockView) -> dict[nn.Module, list[list[str]]]:
-        """Container to the keys of its blocks, segment by segment."""
-        segments: dict[nn.Module, list[list[str]]] = {}
-        for stage in view.stages:
-            for parent, run in groupby(stage, key=lambda block: block.parent):
-                keys = [block.key for block in run]
-                children = list(parent._modules)
-                for start in range(0, len(keys), self.every):
-                    first, last = keys[start], keys[start : start + self.every][-1]
-                    # From first to last child, so that whatever lies between keeps its place.
-                    segment = children[children.index(first) : children.index(last) + 1]
-                    segments.setdefault(parent, []).append(segment)
-        return segments
+
+def apply_checkpointing(model: nn.Module, every: int = 1) -> None:
+    """Give the containers of blocks, or the blocks, a forward that checkpoints, in place.
+
+    >>> apply_checkpointing(torchvision.models.resnet50(), every=2)
+
+    Args:
+        model: a backbone with a block view, or a model with one as ``backbone``.
+        every: blocks in a segment.
+
+    Raises:
+        UserError: blocks in a plain list were to make segments of several.
+    """
+    view = block_view(model)
+    for block in view:
+        if getattr(block.module, "with_cp", False):
+            block.module.with_cp = False
+    for parent, segments in _segments(view, every).items():
+        if isinstance(parent, nn.Sequential):
+            parent.forward = SegmentedForward(parent, segments)
+            continue
+        if every > 1:
+            # What calls the blocks of a list one by one cannot be made to call a segment.
+            raise UserError(
+                f"checkpointing: every={every} needs blocks in an nn.Sequential, and "
+                f"those of {type(view.backbone).__name__} hang in a {type(parent).__name__}; "
+                "use every=1"
+            )
+        for (key,) in segments:
+            block = parent.get_submodule(key)
+            block.forward = CheckpointedForward(block)
+
+
+def _segments(view: BlockView, every: int) -> dict[nn.Module, list[list[str]]]:
+    """Container to the keys of its blocks, segment by segment."""
+    segments: dict[nn.Module, list[list[str]]] = {}
+    for stage in view.stages:
+        for parent, run in groupby(stage, key=lambda block: block.parent):
+            keys = [block.key for block in run]
+            children = list(parent._modules)
+            for start in range(0, len(keys), every):
+                first, last = keys[start], keys[start : start + every][-1]
+                # From first to last child, so that whatever lies between keeps its place.
+                segment = children[children.index(first) : children.index(last) + 1]
+                segments.setdefault(parent, []).append(segment)
+    return segments
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
+from torch import nn
 
 from methods.base import METHODS, Method
 from methods.blocks import Block, block_view, has_matching_neighbours, select_blocks
@@ -44,24 +45,50 @@ class DepthMatched(Method):
         Raises:
             UserError: no block of the backbone fits.
         """
-        view = block_view(model)
-
-        def fits(block: Block) -> bool:
-            if block.frozen:
-                return False
-            return block.shape_preserving and (
-                self.boundary == "keep" or has_matching_neighbours(view, block)
-            )
-
-        chosen = select_blocks(view, self.every, self.blocks, fits, self.boundary)
-        if not chosen:
-            raise UserError(
-                f"depth_matched would remove nothing: of the {len(view)} blocks none that was "
-                "asked for can go; give other blocks=[...], boundary=keep or a deeper network"
-            )
-        for block in chosen:
-            block.drop()
-        self.removed_blocks = tuple(block.number for block in chosen)
+        count = len(block_view(model))
+        self.removed_blocks = apply_depth_matched(model, self.every, self.blocks, self.boundary)
         removed = ", ".join(map(str, self.removed_blocks))
-        print_log(f"depth_matched: removed blocks {removed} of {len(view)}", logger="current")
+        print_log(f"depth_matched: removed blocks {removed} of {count}", logger="current")
         return model
+
+
+def apply_depth_matched(
+    model: nn.Module,
+    every: int = 4,
+    blocks: Sequence[int] | None = None,
+    boundary: str = "shift",
+) -> tuple[int, ...]:
+    """Drop blocks of a network in place, each for the identity.
+
+    >>> apply_depth_matched(torchvision.models.resnet34(), every=4)
+
+    Args:
+        model: a backbone with a block view, or a model with one as ``backbone``.
+        every: as of :class:`DepthMatched`, like the rest.
+        blocks: numbers from 1.
+        boundary: ``shift`` or ``keep``.
+
+    Returns:
+        The numbers of the blocks that were dropped, as they were counted before.
+
+    Raises:
+        UserError: no block of the backbone fits.
+    """
+    view = block_view(model)
+
+    def fits(block: Block) -> bool:
+        if block.frozen:
+            return False
+        return block.shape_preserving and (
+            boundary == "keep" or has_matching_neighbours(view, block)
+        )
+
+    chosen = select_blocks(view, every, blocks, fits, boundary)
+    if not chosen:
+        raise UserError(
+            f"depth_matched would remove nothing: of the {len(view)} blocks none that was "
+            "asked for can go; give other blocks=[...], boundary=keep or a deeper network"
+        )
+    for block in chosen:
+        block.drop()
+    return tuple(block.number for block in chosen)

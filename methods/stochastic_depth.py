@@ -60,17 +60,35 @@ class StochasticDepth(Method):
         Raises:
             UserError: no block of the backbone has a residual branch.
         """
-        view = block_view(model)
-        if not any(block.branch_ends for block in view):
-            raise UserError("stochastic_depth needs residual branches, and the network has none")
-        for block in view:
-            last = self.survival or (
-                TRANSFORMER_SURVIVAL if block.kind in ("vit", "swin") else CONVOLUTIONAL_SURVIVAL
-            )
-            probability = block.number / len(view) * (1 - last)
-            for end in block.branch_ends:
-                drop_output(end, probability, self.mode, block.module)
+        apply_stochastic_depth(model, self.survival, self.mode)
         return model
+
+
+def apply_stochastic_depth(
+    model: nn.Module, survival: float | None = None, mode: str = "row"
+) -> None:
+    """Make the residual branches of a network drop at random in training, in place.
+
+    >>> apply_stochastic_depth(torchvision.models.resnet50(), survival=0.8)
+
+    Args:
+        model: a backbone with a block view, or a model with one as ``backbone``.
+        survival: as of :class:`StochasticDepth`, like ``mode``.
+        mode: ``row`` or ``batch``.
+
+    Raises:
+        UserError: no block of the backbone has a residual branch.
+    """
+    view = block_view(model)
+    if not any(block.branch_ends for block in view):
+        raise UserError("stochastic_depth needs residual branches, and the network has none")
+    for block in view:
+        last = survival or (
+            TRANSFORMER_SURVIVAL if block.kind in ("vit", "swin") else CONVOLUTIONAL_SURVIVAL
+        )
+        probability = block.number / len(view) * (1 - last)
+        for end in block.branch_ends:
+            drop_output(end, probability, mode, block.module)
 
 
 def drop_output(end: nn.Module, probability: float, mode: str, block: nn.Module) -> None:

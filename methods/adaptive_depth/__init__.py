@@ -29,7 +29,7 @@ from methods.blocks import BlockView, block_view
 from methods.dense import is_dense
 from tasks.errors import UserError
 
-__all__ = ["AdaptiveDepth", "export"]
+__all__ = ["AdaptiveDepth", "apply_adaptive_depth", "export"]
 
 
 @METHODS.register("adaptive_depth")
@@ -171,6 +171,36 @@ class AdaptiveDepth(Method):
         """The sub-networks of ``subnets`` as plain networks that share nothing with ``model``."""
         chosen = select_subnets(self.subnets, len(model.backbone.switch.skip))
         return {name: export(model, flags) for name, flags in chosen.items()}
+
+
+def apply_adaptive_depth(
+    model: nn.Module, skip_aware_norms: bool = True, swin_last_mandatory: bool = False
+) -> int:
+    """Give the stages of a network sub-paths that can be skipped, in place.
+
+    The backbone gets ``set_skip(flags)``, a flag a split stage; ``export(model, flags)`` gives the
+    deployable network of a choice. Training it is up to the caller (Algorithm 1).
+
+    >>> net = torchvision.models.resnet50()
+    >>> apply_adaptive_depth(net)
+    4
+    >>> net.set_skip([True, True, True, True])  # the base-net
+
+    Args:
+        model: a backbone with a block view, or a model with one as ``backbone``.
+        skip_aware_norms: as of :class:`AdaptiveDepth`, like the next.
+        swin_last_mandatory: Swin: the last stage always runs whole.
+
+    Returns:
+        The number of flags.
+
+    Raises:
+        UserError: the backbone has no stage that can be split.
+    """
+    view = block_view(model)
+    stages = split_stages(view, swin_last_mandatory)
+    make_skippable(view, stages, skip_aware_norms)
+    return sum(stage.split for stage in stages)
 
 
 def make_skippable(view: BlockView, stages: list[Stage], skip_aware_norms: bool = True) -> None:

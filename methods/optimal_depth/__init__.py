@@ -16,7 +16,12 @@ from mmengine.model import BaseModel
 
 from methods.base import METHODS, Method, Phase, Phases
 from methods.curves import Curve
-from methods.optimal_depth.network import DepthNetwork, depth_network, truncate
+from methods.optimal_depth.network import (
+    DepthNetwork,
+    apply_optimal_depth,
+    depth_network,
+    truncate,
+)
 from methods.optimal_depth.schedule import BestWeights, DepthSchedule, Rule, on_host
 from tasks.errors import UserError, unknown_name
 
@@ -25,7 +30,14 @@ if TYPE_CHECKING:
 
     from tasks.base import TaskView
 
-__all__ = ["DepthNetwork", "DepthSchedule", "OptimalDepth", "depth_network", "truncate"]
+__all__ = [
+    "DepthNetwork",
+    "DepthSchedule",
+    "OptimalDepth",
+    "apply_optimal_depth",
+    "depth_network",
+    "truncate",
+]
 
 log = logging.getLogger("depthbench")
 _COSINE = {"type": "CosineAnnealingLR", "begin": 0.0, "end": 1.0, "T_max": 1.0}

@@ -86,7 +86,24 @@ def truncate(model: BaseModel, depth: int) -> BaseModel:
     return shell
 
 
-def depth_network(model: BaseModel) -> DepthNetwork:
+def apply_optimal_depth(model: nn.Module, depth: int | None = None) -> DepthNetwork | nn.Sequential:
+    """Take a ResNet apart, and give the network of all its depths, or of one.
+
+    >>> network = apply_optimal_depth(torchvision.models.resnet18(num_classes=10))
+    >>> small = network.truncated(3)
+
+    Args:
+        model: the ResNet, or a model with one as ``backbone``; not to be used any further.
+        depth: in residual blocks, from 1; None for all.
+
+    Raises:
+        UserError: the network is not built like a ResNet.
+    """
+    network = depth_network(model)
+    return network if depth is None else network.truncated(depth)
+
+
+def depth_network(model: nn.Module) -> DepthNetwork:
     """Take a ResNet apart at its blocks and give each block an exit.
 
     A depth is a residual block. Read for networks whose stages ``layer1``, ``layer2``, ... hang in
@@ -97,8 +114,8 @@ def depth_network(model: BaseModel) -> DepthNetwork:
     Raises:
         UserError: the backbone is not built like that.
     """
-    backbone = model.backbone
     view = block_view(model)
+    backbone = view.backbone
     stem = _stem(backbone, view)
     linears = [m for m in backbone.modules() if isinstance(m, nn.Linear)]
     if not linears:

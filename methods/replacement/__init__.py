@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
+from torch import nn
 
 from methods.base import METHODS, Method
 from methods.blocks import Block, BlockView, block_view, has_matching_neighbours, select_blocks
@@ -25,7 +26,7 @@ from methods.replacement.neighbours import Layers, sources
 from methods.replacement.surgery import Fusion, full_roles, replace_by_full, replace_by_light
 from tasks.errors import UserError, unknown_name
 
-__all__ = ["Replacement", "export"]
+__all__ = ["Replacement", "apply_replacement", "export"]
 
 log = logging.getLogger("depthbench")
 
@@ -176,6 +177,28 @@ class Replacement(Method):
             f"{message}, for no block {where} has two neighbours of its own weight shapes; "
             "try boundary=project or boundary=single, or a deeper backbone"
         )
+
+
+def apply_replacement(model: nn.Module, **options: Any) -> tuple[int, ...]:
+    """Replace blocks of a network in place; ``export`` then gives the folded network.
+
+    >>> net = torchvision.models.resnet34()
+    >>> apply_replacement(net, operator="full", every=4)
+    >>> deployed = export(net)
+
+    Args:
+        model: a backbone with a block view, or a model with one as ``backbone``.
+        options: of :class:`Replacement`.
+
+    Returns:
+        The numbers of the blocks that were replaced.
+
+    Raises:
+        UserError: an option is wrong, or no block of the backbone can be replaced.
+    """
+    method = Replacement(**options)
+    method.prepare(model)
+    return method.replaced_blocks
 
 
 def _tell_projections(model: BaseModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -180,3 +181,20 @@ def test_every_link_leads_to_a_file_and_an_anchor(site: Path, pages: dict[Path, 
             if not target.is_file() or (url.fragment and unquote(url.fragment) not in anchors):
                 broken.append((path.relative_to(site).as_posix(), link))
     assert broken == []
+
+
+def test_a_new_card_is_in_the_navigation_and_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mkdocs", reason="the site needs: pip install -e '.[docs]'")
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    site = runpy.run_path(str(ROOT / "tools" / "site.py"))
+    card = tmp_path / "thinner.md"
+    card.write_text("# thinner\n\nEvery layer has half the channels. Really.\n")
+    nav = [{"Home": "index.md"}, {"Methods": [{"All methods": "methods/index.md"}]}]
+    site["add_to_nav"](nav, {"thinner": card})
+    assert nav[1]["Methods"][1:] == [{"thinner": "methods/thinner.md"}]
+    table = "# All\n\n| method | what |\n|---|---|\n| [mind](mind.md) | x |\n\nEnd.\n"
+    found = site["add_rows"](table, {"mind": card, "thinner": card})
+    row = "| [thinner](thinner.md) | Every layer has half the channels | | |"
+    assert found == table.replace("| x |\n", f"| x |\n{row}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from benchmarks.budget import Budget
 from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
-from benchmarks.suites.document import Document, Place, Refusal, read_text, suite_files
+from benchmarks.suites.document import DEVICES, Document, Place, Refusal, read_text, suite_files
 from benchmarks.suites.plugins import import_method_file
 from methods.base import METHODS
 from tasks.base import TASKS
@@ -126,7 +127,13 @@ class Suite:
         return replace(self, budget=budget, profile=profile, lines=lines)
 
     def with_device(self, device: str) -> Suite:
-        """The same comparison on another device."""
+        """The same comparison on another device.
+
+        Raises:
+            UserError: no device is called so.
+        """
+        if re.fullmatch(DEVICES, device) is None:
+            raise UserError(f"--device must be auto, cpu, cuda or cuda:N, got '{device}'")
         lines = {key: line for key, line in self.lines.items() if key != ("device",)}
         return replace(self, device=device, lines=lines)
 

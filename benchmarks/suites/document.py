@@ -44,6 +44,8 @@ def suite_names() -> dict[str, str]:
     return {name: document.value().get("title", name) for name, document in documents.items()}
 
 
+DEVICES = r"auto|cpu|cuda(:\d+)?"
+"""Pattern of the names of devices."""
 Place = tuple[str | int, ...]
 """Keys and positions that lead to a value."""
 

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Required, TypedDict
 
 from benchmarks.budget import UNITS, Budget, Target
-from benchmarks.suites.document import Place, Refusal
+from benchmarks.suites.document import DEVICES, Place, Refusal
 from tasks.errors import UserError, did_you_mean, unknown_name
 from tasks.option_types import shown_value
 from tasks.registry import Registry, match
@@ -171,9 +171,7 @@ Profile = Annotated[
     Field(pattern=f"^({'|'.join(PROFILES)})$", json_schema_extra={"enum": [*PROFILES]}),
     must_be(f"one of {', '.join(PROFILES)}", PROFILES),
 ]
-Device = Annotated[
-    str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$"), must_be("auto, cpu, cuda or cuda:N")
-]
+Device = Annotated[str, Field(pattern=f"^({DEVICES})$"), must_be("auto, cpu, cuda or cuda:N")]
 
 BudgetField = Annotated[
     Budget,

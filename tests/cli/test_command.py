@@ -280,3 +280,8 @@ def test_options_of_one_question_alone_are_refused_for_the_other(tmp_path: Path)
     told = one_error(depthbench("compare", folder, "--against", folder, "--baseline", "mind"))
     assert "--baseline" in told
     assert "one of md, csv" in one_error(depthbench("report", folder, "--format", "md,csv"))
+
+
+def test_a_device_of_the_command_line_is_named_as_such() -> None:
+    wrong = one_error(depthbench("run", "quickstart", "--device", "gpu", "--plan"))
+    assert wrong == "error: --device must be auto, cpu, cuda or cuda:N, got 'gpu'"

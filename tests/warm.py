@@ -25,13 +25,15 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 ADDRESS = "DEPTHBENCH_WARM_PROCESS"
 """Environment variable with the socket of the warm process."""
 _SIZE = struct.Struct("!q")
+_REAL: list[Callable[..., None]] = []
+"""How a run server starts by itself."""
 _IMPORTS = (
     *("pandas", "scipy.stats", "matplotlib.pyplot", "matplotlib.backends.backend_agg"),
     *("benchmarks.cli.run", "benchmarks.cli.report", "benchmarks.cli.compare"),
@@ -121,7 +123,22 @@ def patch_fork_server() -> None:
                 self._server = Process(_read(answers))  # type: ignore[assignment]
         self._control = ours
 
+    if not _REAL:
+        _REAL.append(local.ForkServer._start)
     local.ForkServer._start = start  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def real_fork_server() -> Iterator[None]:
+    """Inside, run servers of this process are started as users' are."""
+    from benchmarks.launch import local
+
+    patched = local.ForkServer._start
+    local.ForkServer._start = _REAL[0] if _REAL else patched  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        local.ForkServer._start = patched  # type: ignore[method-assign]
 
 
 def start() -> subprocess.Popen[bytes]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import warm
 from launch import launch_helpers as helpers
 
 from benchmarks.launch.local import ForkServer, RunFailed
@@ -21,6 +22,12 @@ from benchmarks.launch.preload import PRELOAD
 from tasks.errors import UserError
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def real_server():
+    with warm.real_fork_server():
+        yield
 
 
 @pytest.fixture(scope="module")

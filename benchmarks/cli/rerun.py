@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks.analysis.agreement import allowances, compare_runs, other_seeds
 from benchmarks.cli.run import display, leave
+from benchmarks.cli.run_options import OfMethod, OfSeed, RunName
 from benchmarks.cli.trust import require_trust
 from benchmarks.engine.stopping import stop_signals
 from benchmarks.launch.local import ForkServer
@@ -54,17 +55,9 @@ class Original:
 
 
 def rerun(
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="A run's folder, RESULTS/ and a unique part of its name, or RESULTS with --method "
-            "and --seed."
-        ),
-    ],
-    method: Annotated[
-        str | None, typer.Option(help="The run of RESULTS with this method, as tables call it.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The run of RESULTS with this seed.")] = None,
+    run: RunName,
+    method: OfMethod = None,
+    seed: OfSeed = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the repetition; default results/reruns/RUN_ID."),

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.cli.run_options import OfMethod, OfSeed, RunName
 from benchmarks.records.run_folder import find_run
 
 
@@ -22,17 +23,9 @@ class Split(str, Enum):
 
 
 def show(
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="A run's folder, RESULTS/ and a unique part of its name, or RESULTS with --method "
-            "and --seed."
-        ),
-    ],
-    method: Annotated[
-        str | None, typer.Option(help="The run of RESULTS with this method, as tables call it.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The run of RESULTS with this seed.")] = None,
+    run: RunName,
+    method: OfMethod = None,
+    seed: OfSeed = None,
     pictures: Annotated[
         bool,
         typer.Option(

@@ -1,4 +1,4 @@
-"""The command ``depthbench``: one file a verb, imported when the verb is requested."""
+"""The command ``depthbench``: one file a verb, imported when the verb is used."""
 
 from __future__ import annotations
 

@@ -199,19 +199,19 @@ class LiveDisplay(Observer):
 
     def _under_way(self, job: Job) -> Table:
         batch, batches = self._progress.get("batch", 0), self._progress.get("batches", 0)
-        done, progress_text = (
+        done, text = (
             batch / batches if batches else 0.0,
             f"{batch}/{batches}" if batches else "",
         )
         if "spent" in self._progress:
             done = self._progress["spent"]
-            progress_text = f"{done:.0%} spent"
+            text = f"{done:.0%} spent"
         line = Table.grid(padding=(0, 1))
         phase = self._progress.get("phase", "starting")
         line.add_row(
             Text(f"{job.label} seed {job.seed}: {phase}"),
             ProgressBar(total=1.0, completed=done, width=30),
-            Text(progress_text),
+            Text(text),
             duration(time.monotonic() - self._began),
             Text(self._note, style="dim"),
         )

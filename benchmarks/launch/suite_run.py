@@ -45,7 +45,7 @@ class Job:
 
     @property
     def headline(self) -> str:
-        """The metric of the run in short."""
+        """The primary metric of the run."""
         return str(self.planned["headline"])
 
     @property

@@ -62,7 +62,9 @@ def find_run(given: str | Path, method: str | None = None, seed: int | None = No
             f"{given}{wanted} may be any of {len(names)} runs ({', '.join(names[:_SHOWN])}{more}): "
             "name one of them, or give RESULTS with --method and --seed"
         )
-    near = "" if wanted else did_you_mean(path.name, [run.name for run in known])
+    near = did_you_mean(path.name, [run.name for run in known])
+    if wanted:
+        near = did_you_mean(method or "", {label_of(run) for run in known})
     raise UserError(
         f"there is no run {given}{wanted}{near}: name the folder of a run, RESULTS/runs/RUN_ID, or "
         "RESULTS/ and a part of its name"

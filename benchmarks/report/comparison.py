@@ -71,8 +71,8 @@ def show(block: Block) -> str:
     headings = ["metric", "method", "variant", "n", "mean", "baseline"]
     headings += ["difference or ratio, 95 % interval", "p", "verdict"]
     table = aligned(headings, lines, right=("n", "mean", "baseline", "p"))
-    parts_told = [f"[{number}] {note}" for note, number in marked.items()]
-    return "\n".join([title, table, *parts_told]) + "\n"
+    footnotes = [f"[{number}] {note}" for note, number in marked.items()]
+    return "\n".join([title, table, *footnotes]) + "\n"
 
 
 def closing(comparisons: Sequence[Comparison]) -> str:
@@ -147,8 +147,8 @@ def _title(block: Block) -> str:
     parts.append(f"seeds {', '.join(map(str, sorted({p.run.seed for p in block.runs})))}")
     finished = [placed.conditions for placed in block.runs if not placed.failed]
     for kind in _FOLLOWED:
-        parts_told = " and ".join(_distinct(finished, kind))
-        parts.append(f"profile {parts_told}" if kind == "profile" else parts_told)
+        kinds = " and ".join(_distinct(finished, kind))
+        parts.append(f"profile {kinds}" if kind == "profile" else kinds)
     return "; ".join([*filter(None, parts), f"compared with {first.baseline.method}"])
 
 

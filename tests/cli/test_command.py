@@ -272,6 +272,8 @@ def test_a_run_is_named_by_method_and_seed() -> None:
     assert "may be any of" in wrong
     assert "(end_to_end)" in wrong
     assert "--seed 7" in one_error(depthbench("show", folder, "--seed", "7"))
+    mistyped = one_error(depthbench("show", folder, "--method", "replacment"))
+    assert "did you mean 'replacement'" in mistyped
 
 
 def test_options_of_one_question_alone_are_refused_for_the_other(tmp_path: Path) -> None:

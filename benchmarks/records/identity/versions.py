@@ -1,6 +1,6 @@
 """Which module an import would find, and the version of what provides it; nothing is imported.
 
-A distribution is not requested by its own name: forks keep the import name of what they replace,
+A distribution is not looked up by its own name: forks keep the import name of what they replace,
 so the question is which installed distribution the file of the module belongs to.
 """
 

@@ -40,17 +40,17 @@ def read_curve(file: Path) -> Points:
     points: Points = []
     phase, before = "", 0.0
     for cells in reader:
-        point_cells = dict(zip(header, cells, strict=False))
+        line = dict(zip(header, cells, strict=False))
         if len(cells) != len(header):
             raise UserError(
                 f"{file}:{reader.line_num}: {len(cells)} fields instead of {len(header)}; leave "
                 "out this run or run it again"
             )
-        if point_cells.get("phase", "") != phase and points:
+        if line.get("phase", "") != phase and points:
             before = points[-1].get("epoch", 0.0)
-        phase = point_cells.pop("phase", "")
+        phase = line.pop("phase", "")
         try:
-            point = {key: float(cell) for key, cell in point_cells.items() if cell}
+            point = {key: float(cell) for key, cell in line.items() if cell}
         except ValueError as error:
             raise UserError(f"{file}:{reader.line_num}: {error}") from error
         point = {key: value for key, value in point.items() if math.isfinite(value)}

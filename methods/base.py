@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.errors import UserError
+from tasks.metric import Metric
 from tasks.registry import Registry
 
 if TYPE_CHECKING:
@@ -100,18 +101,31 @@ class Phase:
 Phases = Generator[Phase, PhaseResult, None]
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A short training that shows what a method does: its options, and its length."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+    """None takes the epochs that the kit has for the family."""
+
+
 class Method(abc.ABC):
     """What is done to a model so that it trains or runs with less."""
 
     paramwise: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """Substrings of parameter names to mmengine's per-parameter settings
     (``{"fusion": {"decay_mult": 0.0}}``)."""
-    metrics: ClassVar[Mapping[str, str]] = {}
-    """Units of the metrics that :meth:`analyse` adds, by name (``{"gates_open": "%"}``)."""
+    metrics: ClassVar[Mapping[str, Metric | str]] = {}
+    """The metrics that :meth:`analyse` adds, by name: ``Metric("%", better="lower")``, or a unit
+    alone where neither way is better (``{"gates_open": "%"}``)."""
     changes_nothing: ClassVar[bool] = False
     """True for a baseline that leaves the model as it is: silences the no-effect warning."""
     not_compiled: str = ""
     """Why ``torch.compile`` cannot be asked for, as the end of a sentence; empty where it can."""
+    tried_with: ClassVar[Mapping[str, Trial]] = {}
+    """How ``depthbench check`` tries the method, by task family, where the defaults of the method
+    and of the kit do not suit."""
     sources: ClassVar[Sequence[str]] = ()
     """Further modules that decide a number, written out as a tuple of dotted names.
 

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from methods.base import METHODS, Method
 from methods.blocks import BlockView, block_view
 from tasks.errors import UserError
+from tasks.registry import build
 
 
 @METHODS.register("checkpointing")
@@ -28,13 +29,11 @@ class Checkpointing(Method):
     an option of its own (``with_cp``), that is switched off.
 
     Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4.
-
-    Attributes:
-        every: blocks in a segment; a segment ends with its stage. About the square root of the
-            number of blocks keeps least.
     """
 
     every: int = 1
+    """Blocks in a segment; a segment ends with its stage. About the square root of the number of
+    blocks keeps least."""
 
     not_compiled = (
         "torch.compile cannot trace the context that keeps running statistics as they are while "
@@ -47,7 +46,7 @@ class Checkpointing(Method):
         Raises:
             UserError: ``every`` is no number of blocks.
         """
-        if not isinstance(self.every, int) or self.every < 1:
+        if self.every < 1:
             raise UserError(
                 f"every (blocks a segment) must be a whole number of at least 1, not {self.every}"
             )
@@ -74,6 +73,7 @@ def apply_checkpointing(model: nn.Module, every: int = 1) -> None:
     Raises:
         UserError: blocks in a plain list were to make segments of several.
     """
+    build("checkpointing", Checkpointing, {"every": every})  # checks it
     view = block_view(model)
     for block in view:
         if getattr(block.module, "with_cp", False):

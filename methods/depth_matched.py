@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from methods.base import METHODS, Method
-from methods.blocks import Block, block_view, has_matching_neighbours, select_blocks
+from methods.blocks import Block, Boundary, block_view, has_matching_neighbours, select_blocks
 from tasks.errors import UserError
 
 
@@ -22,19 +22,16 @@ class DepthMatched(Method):
     Each chosen block gives way to the identity, so that the difference to ``replacement`` is what
     its operators add, and the difference to ``end_to_end`` what the depth is worth. Stages that the
     backbone keeps frozen are left whole, as replacement leaves them.
-
-    Attributes:
-        every: every k-th block of the backbone, counted over all stages.
-        blocks: block numbers (from 1) instead of every k-th.
-        boundary: ``shift`` moves a wanted block to the nearest of its stage whose neighbours have
-            its weight shapes, as replacement does by default; ``keep`` removes what was asked
-            for, if the identity can stand there, as the control of replacement's ``project`` and
-            ``single``.
     """
 
     every: int = 4
+    """Every k-th block of the backbone, counted over all stages."""
     blocks: Sequence[int] | None = None
-    boundary: str = "shift"
+    """Block numbers (from 1) instead of every k-th."""
+    boundary: Boundary = "shift"
+    """``shift`` moves a wanted block to the nearest of its stage whose neighbours have its weight
+    shapes, as replacement does by default; ``keep`` removes exactly the blocks that are named, if
+    the identity fits there, as the control of replacement's ``project`` and ``single``."""
 
     def __post_init__(self) -> None:
         self.removed_blocks: tuple[int, ...] = ()
@@ -56,7 +53,7 @@ def apply_depth_matched(
     model: nn.Module,
     every: int = 4,
     blocks: Sequence[int] | None = None,
-    boundary: str = "shift",
+    boundary: Boundary = "shift",
 ) -> tuple[int, ...]:
     """Drop blocks of a network in place, each for the identity.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -11,12 +12,12 @@ from torchvision.ops import stochastic_depth
 
 from methods.base import METHODS, Method
 from methods.blocks import block_view
-from tasks.errors import UserError, unknown_name
+from tasks.errors import UserError
+from tasks.registry import build
 
 CONVOLUTIONAL_SURVIVAL = 0.8
 """Huang 2016's default for the last block."""
 TRANSFORMER_SURVIVAL = 0.9
-MODES = ("row", "batch")
 
 
 @METHODS.register("stochastic_depth")
@@ -30,15 +31,13 @@ class StochasticDepth(Method):
     each by itself. What the network brought of its own of this kind is replaced, not added to.
 
     Source: Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3, equation 4.
-
-    Attributes:
-        survival: the last block's, in (0, 1]; None takes 0.8 for networks of convolutions and 0.9
-            for transformers.
-        mode: ``row`` draws for each image; ``batch`` once for all, as the paper does.
     """
 
     survival: float | None = None
-    mode: str = "row"
+    """Of the last block, in (0, 1]; None takes 0.8 for networks of convolutions and 0.9 for
+    transformers."""
+    mode: Literal["row", "batch"] = "row"
+    """``row`` draws for each image; ``batch`` once for all, as the paper does."""
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -51,8 +50,6 @@ class StochasticDepth(Method):
                 "survival is a probability above 0 and at most 1 (1 drops nothing), "
                 f"not {self.survival}"
             )
-        if self.mode not in MODES:
-            raise unknown_name("mode", self.mode, MODES)
 
     def prepare(self, model: BaseModel) -> BaseModel:
         """Attach the drops in place; parameters and their names stay as they are.
@@ -65,7 +62,7 @@ class StochasticDepth(Method):
 
 
 def apply_stochastic_depth(
-    model: nn.Module, survival: float | None = None, mode: str = "row"
+    model: nn.Module, survival: float | None = None, mode: Literal["row", "batch"] = "row"
 ) -> None:
     """Make the residual branches of a network drop at random in training, in place.
 
@@ -77,8 +74,10 @@ def apply_stochastic_depth(
         mode: ``row`` or ``batch``.
 
     Raises:
-        UserError: no block of the backbone has a residual branch.
+        UserError: an option is wrong, or no block of the backbone has a residual branch.
     """
+    options = {"survival": survival, "mode": mode}
+    build("stochastic_depth", StochasticDepth, options)  # checks them
     view = block_view(model)
     if not any(block.branch_ends for block in view):
         raise UserError("stochastic_depth needs residual branches, and the network has none")

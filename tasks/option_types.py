@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean
 
 _SCALARS: dict[Any, tuple[str, str, tuple[type, ...]]] = {
     bool: ("true or false", "true or false", (bool,)),
@@ -54,8 +54,11 @@ def check_types(kind: str, target: Callable[..., Any], options: Mapping[str, Any
         hint = hints.get(key, Any)
         if fits(value, hint) or (key in parameters and _same(parameters[key].default, value)):
             continue
+        known = _choices(hint)
+        texts = [each for each in _listed(value) if isinstance(each, str) and each not in known]
+        near = did_you_mean(texts[0], known) if texts else ""
         raise UserError(
-            f"option '{key}' of {kind} must be {in_words(hint)}, got {shown_value(value)}"
+            f"option '{key}' of {kind} must be {in_words(hint)}, got {shown_value(value)}{near}"
         )
 
 
@@ -78,6 +81,17 @@ def fits(value: Any, hint: Any) -> bool:
             len(arguments) < 2 or all(fits(item, arguments[1]) for item in value.values())
         )
     return True
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _choices(hint: Any) -> list[str]:
+    """The texts that an annotation names, in all its parts."""
+    if get_origin(hint) is Literal:
+        return [each for each in get_args(hint) if isinstance(each, str)]
+    return [choice for each in get_args(hint) for choice in _choices(each)]
 
 
 def in_words(hint: Any, several: bool = False) -> str:

@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[1]
 CARDS = ROOT / "docs" / "methods"
 BEGIN, END = "<!-- options -->", "<!-- /options -->"
 _NONE = "This method has no options."
-_ATTRIBUTE = re.compile(r"(\w+): (.*)")
 
 
 class Option(NamedTuple):
@@ -66,32 +65,17 @@ def _methods() -> Iterator[tuple[str, list[Option]]]:
 
 
 def _fields(node: ast.ClassDef) -> Iterator[Option]:
-    listed = _listed(ast.get_docstring(node) or "")
     for field, after in zip(node.body, [*node.body[1:], None], strict=True):
         if not isinstance(field, ast.AnnAssign) or "ClassVar" in ast.unparse(field.annotation):
             continue
         name = ast.unparse(field.target)
-        text = listed.get(name, "")
+        text = ""
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             text = str(after.value.value)
         if not text:
             raise ValueError(f"the option {name} of {node.name} has no docstring")
         default = "required" if field.value is None else _yaml(ast.literal_eval(field.value))
         yield Option(name, default, _plain(text))
-
-
-def _listed(docstring: str) -> dict[str, str]:
-    """The entries of the section "Attributes" of a docstring."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in docstring.partition("Attributes:\n")[2].splitlines():
-        entry = _ATTRIBUTE.fullmatch(line.strip())
-        if line.startswith("    ") and not line.startswith("     ") and entry:
-            name = entry[1]
-            found[name] = entry[2]
-        elif name:
-            found[name] += f" {line.strip()}"
-    return found
 
 
 def _plain(text: str) -> str:

@@ -14,7 +14,7 @@ from benchmarks.analysis.results import Results, Run
 from benchmarks.records.files import read_bytes
 from benchmarks.records.index import check_index, grouped, lines_of
 from benchmarks.records.plan import PLAN, check_made
-from benchmarks.records.row import COLUMNS, FAILED, Row, declare_metric
+from benchmarks.records.row import COLUMNS, FAILED, Row, declare_metric, declare_stored
 from benchmarks.records.rows import parse_rows
 from benchmarks.records.store import Plan, PlannedRun, Store
 from benchmarks.records.verification import REWRITE, ROWS, DamagedError
@@ -121,6 +121,7 @@ def _own_rows(store: Store, plan: Plan | None, index: bytes, wanted: _Wanted) ->
             check_made(store.path, plan, planned, record)
         elif record.verified:
             raise DamagedError(f"{store.path / PLAN} is missing", REWRITE)
+        declare_stored(record.manifest)
         wanted.begun.clear()  # the run may be there under another label, too
         rows = record.rows(wanted)
         if not rows:

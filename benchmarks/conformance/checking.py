@@ -58,9 +58,9 @@ def check_method(
 
     Args:
         name: a registered method.
-        options: its options, beside those of the kit's own table.
+        options: its options, beside those of its ``tried_with``.
         arch: the network, as a suite writes it; by default the first small one it accepts.
-        epochs: of the full run; by default the family's, or the table's.
+        epochs: of the full run; by default those of ``tried_with``, or the family's.
         task: the family that it is tried on: ``classification``, ``detection`` or
             ``segmentation``.
 

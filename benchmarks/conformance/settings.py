@@ -1,27 +1,19 @@
-"""What the kit trains: small networks, few epochs, and the options that a method cannot do without.
+"""What the kit trains: small networks on small data, for a few epochs.
 
-A method outside this repository needs no entry: its options come with ``--option`` or with the
-arguments of :func:`benchmarks.conformance.plugin.conforms`.
+Options come with ``--option``, with the arguments of
+:func:`benchmarks.conformance.plugin.conforms`, or from the method's own ``tried_with``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.conformance.finding import some
 from tasks.errors import unknown_name
 
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How one method is tried: its options, and epochs where the family's do not suit."""
-
-    options: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,16 +32,6 @@ class Ground:
     """What it is where nothing was learnt, in words."""
     fell: float = 0.7
     """The loss of the last steps, as a share of the first steps', that counts as learning."""
-    settings: Mapping[str, Setting] = field(default_factory=dict)
-    """Of the built-in methods that the defaults do not suit."""
-
-
-_DENSE = {
-    # Optimal depth says that it has no meaning here once it has what it cannot do without.
-    "optimal_depth": Setting({"fixed_depth": 1}),
-    "superweight": Setting({"members": 1}),
-}
-"""Of detection and segmentation."""
 
 
 def shown_arch(arch: str | Mapping[str, Any]) -> str:
@@ -119,24 +101,6 @@ GROUNDS: Mapping[str, Ground] = {
         # 0.25 ± 0.02 of the first; a search for depth 93.4 ± 1.9 (min. 90.4); others at least 92.
         learnt=50.0,
         untrained="chance is 10 %",
-        settings={
-            # Depth 1 hardly learns and converges at once, so that there is a search and a
-            # by-product.
-            "optimal_depth": Setting(
-                {
-                    "target_accuracy": 99.9,
-                    "warmup_epochs": 1,
-                    "warmup_lr": 0.05,
-                    "lr_first": 1e-6,
-                    "lr_later": 0.02,
-                    "patience": 1,
-                    "decay_every": 1,
-                    "max_depth": 2,
-                },
-                epochs=8,
-            ),
-            "superweight": Setting({"members": 2}),
-        },
     ),
     "detection": Ground(
         options={
@@ -151,7 +115,6 @@ GROUNDS: Mapping[str, Ground] = {
         epochs=8,
         learnt=2.0,
         untrained="an untrained detector has 0 %",
-        settings=_DENSE,
     ),
     "segmentation": Ground(
         options={
@@ -168,7 +131,6 @@ GROUNDS: Mapping[str, Ground] = {
         fell=0.9,
         learnt=9.0,
         untrained="ground alone is 7.9 %",
-        settings=_DENSE,
     ),
 }
 """By the registered name of the task."""

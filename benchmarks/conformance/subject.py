@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.budget import Budget
-from benchmarks.conformance.settings import SEED, Setting, ground_of, shown_arch
+from benchmarks.conformance.settings import SEED, ground_of, shown_arch
 from benchmarks.conformance.watching import Watch, Watched
 from benchmarks.engine.building import Built, build_run, prepared_model
 from benchmarks.engine.hooks import CheckpointHook
@@ -30,6 +30,7 @@ from benchmarks.engine.state import PhaseState, copy_weights
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.spec import RunSpec
+from methods.base import METHODS, Trial
 from tasks.base import as_score
 from tasks.errors import UserError
 
@@ -93,10 +94,10 @@ class Subject:
 
     Args:
         name: a registered method.
-        options: its options; they join those of the kit's table.
+        options: its options; they join those of its ``tried_with``.
         arch: the network, as a suite writes it; by default the first small one that the method
             accepts.
-        epochs: of the full run; by default the table's.
+        epochs: of the full run; by default those of ``tried_with``, or the family's.
         task: the family that it is tried on, a key of ``settings.GROUNDS``.
 
     Raises:
@@ -112,10 +113,10 @@ class Subject:
         task: str = "classification",
     ) -> None:
         self.ground = ground_of(task)
-        setting = self.ground.settings.get(name, Setting())
+        trial = METHODS.get(name).tried_with.get(task, Trial())
         self.name, self.task = name, task
-        self.options = {**setting.options, **(options or {})}
-        self.epochs = epochs or setting.epochs or self.ground.epochs
+        self.options = {**trial.options, **(options or {})}
+        self.epochs = epochs or trial.epochs or self.ground.epochs
         self._folder = tempfile.TemporaryDirectory(prefix="depthbench-")
         self._failed = False
         with contained():

@@ -26,6 +26,7 @@ from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.records import cells
 from benchmarks.records.files import write_json_atomic, write_text_atomic
 from benchmarks.records.manifest import Segments, environment, now
+from benchmarks.records.row import stored_metrics
 from benchmarks.records.store import RUNNING, read_manifest, write_finished_run
 from benchmarks.spec import RunSpec
 from tasks.base import sealed_test_split
@@ -62,6 +63,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         "fingerprint": planned["fingerprint"],
         "sources": {"method": list(built.method.sources), "task": list(built.task.sources)},
         "recipe": vars(built.recipe),
+        "metrics": stored_metrics(built.method.metrics),
         "environment": environment(),
         "device": describe_device(built.device),
         "created": now(),

@@ -10,8 +10,7 @@ from torch import nn
 from benchmarks.papers.claims import Claim
 from benchmarks.papers.counts import network, stored_parameters
 from benchmarks.papers.quantity import PLAIN, Quantity
-from methods.superweight.allocation import plan_banks
-from methods.superweight.clusters import depth_bins, per_layer
+from methods.superweight.banks import depth_bins, per_layer, plan_banks
 from methods.superweight.ensemble import convolutions, weight_shapes
 
 TEMPLATES = "templates"

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tasks.errors import unknown_name
+from tasks.metric import Metric
 
 OK, UNAVAILABLE, FAILED = "ok", "unavailable", "failed"
 REMARK = "remark: "
 """Begins the part of a reason that must stand beside the value wherever it is shown."""
 BUSY = "busy machine"
 """Begins the part of a reason that says that others held the cores while a value was measured."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is stored and shown.
-
-    Args:
-        unit: the base unit that values are stored in.
-        better: ``"higher"``, ``"lower"`` or ``""`` where neither is meant.
-        shown: the unit of tables; empty for the base unit.
-        scale: base units in one shown unit.
-        title: the column heading.
-    """
-
-    unit: str
-    better: str
-    title: str
-    shown: str = ""
-    scale: float = 1.0
 
 
 _MIB = float(2**20)
@@ -46,16 +29,12 @@ METRICS: dict[str, Metric] = {
     "top5": Metric("%", "higher", title="top-5"),
     "nll": Metric("nats", "lower", title="NLL"),
     "ece": Metric("%", "lower", title="ECE (15 bins)"),
-    "diversity": Metric("", "higher", title="diversity"),
     "macs_executed": Metric(
         "MAC/image", "lower", title="MACs executed, mean", shown="M", scale=1e6
     ),
     "macs_executed_backbone": Metric(
         "MAC/image", "lower", title="MACs executed in the backbone, mean", shown="M", scale=1e6
     ),
-    "selection_rate": Metric("%", "", title="layers iterated"),
-    "iterations": Metric("count", "lower", title="iterations, mean"),
-    "non_converged": Metric("%", "lower", title="not converged"),
     "box_ap": Metric("%", "higher", title="box AP"),
     "box_ap50": Metric("%", "higher", title="box AP50"),
     "box_ap75": Metric("%", "higher", title="box AP75"),
@@ -132,21 +111,37 @@ METRICS: dict[str, Metric] = {
 }
 
 
-OF_METHODS = ("diversity", "selection_rate", "iterations", "non_converged")
-"""Metrics of this table that methods give for themselves, from ``analyse``."""
-RESERVED = frozenset(METRICS) - frozenset(OF_METHODS)
+RESERVED = frozenset(METRICS)
 """Metrics that are the harness's and the tasks' to measure."""
 
 
-def declare_metric(name: str, unit: str) -> None:
-    """Make a metric known that the project has no entry for: one of an outside method.
+def declare_metric(name: str, metric: Metric | str) -> None:
+    """Make a method's own metric known.
 
     Args:
         name: as rows call it; what follows "@" is a condition and no part of it.
-        unit: of its values; tables show them as they are.
+        metric: as the method declares it; or its unit, where no more is known of it, which
+            changes nothing that is known.
     """
     base = name.split("@")[0]
-    METRICS.setdefault(base, Metric(unit, "", base.replace("_", " ")))
+    if isinstance(metric, str):
+        METRICS.setdefault(base, Metric(metric, "", base.replace("_", " ")))
+    elif base not in RESERVED:
+        METRICS[base] = metric if metric.title else replace(metric, title=base.replace("_", " "))
+
+
+def stored_metrics(declared: Mapping[str, Metric | str]) -> dict[str, Any]:
+    """A method's declarations as a manifest holds them."""
+    return {
+        name: asdict(metric) if isinstance(metric, Metric) else metric
+        for name, metric in declared.items()
+    }
+
+
+def declare_stored(manifest: Mapping[str, Any]) -> None:
+    """Make the metrics known that the method of a finished run has declared."""
+    for name, stored in (manifest.get("metrics") or {}).items():
+        declare_metric(name, stored if isinstance(stored, str) else Metric(**stored))
 
 
 @dataclass(frozen=True)

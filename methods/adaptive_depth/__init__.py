@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.logging import print_log
@@ -17,11 +17,12 @@ from torch import nn
 
 from methods.adaptive_depth.distillation import LOGITS, Recorder, Tap, distillation_terms
 from methods.adaptive_depth.split import Stage, mandatory_norms, split_stages
-from methods.adaptive_depth.subnets import export, select_subnets
-from methods.adaptive_depth.switching import (
+from methods.adaptive_depth.subnets import (
     SkipAwareNorm,
     Skippable,
     Switch,
+    export,
+    select_subnets,
     stochastic_depth_off,
 )
 from methods.base import METHODS, Method
@@ -60,14 +61,14 @@ class AdaptiveDepth(Method):
     feature_kl: bool | None = None
     """Compare stage outputs as well as the network's; False is the paper's outputs-only. None:
     where the backbone is convolutional, and in every detector and segmentor."""
-    topk: int | str = "auto"
+    topk: int | Literal["auto", "all"] = "auto"
     """Compare the teacher's best classes only: a number, ``all``, or ``auto``, 500 of more than
     500."""
     skip_aware_norms: bool = True
     """False: super-net and base-net share one set of norm layers (Table 4)."""
     swin_last_mandatory: bool = False
     """Swin: the last stage always runs whole."""
-    subnets: str | Sequence[str] = "default"
+    subnets: Literal["default", "all"] | Sequence[str] = "default"
     """The deployable networks: ``default`` (TFFF, TTFF, ... and FFFT, FFTT, ...), ``all``, or
     names such as ``[super, TTFT, base]``."""
 
@@ -76,11 +77,9 @@ class AdaptiveDepth(Method):
             raise UserError(f"adaptive_depth: alpha must lie between 0 and 1, not {self.alpha}")
         if not self.temperature > 0:
             raise UserError(f"adaptive_depth: temperature must be above 0, not {self.temperature}")
-        number = isinstance(self.topk, int) and not isinstance(self.topk, bool) and self.topk > 0
-        if not number and self.topk not in ("auto", "all"):
+        if isinstance(self.topk, int) and self.topk < 1:
             raise UserError(
-                "adaptive_depth: topk must be a number of classes above 0, all or auto, "
-                f"not {self.topk!r}"
+                f"adaptive_depth: topk must be a number of classes above 0, not {self.topk}"
             )
         if self.feature_kl and not self.distillation:
             raise UserError(

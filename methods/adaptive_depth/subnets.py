@@ -4,20 +4,112 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from methods.adaptive_depth.distillation import Tap
-from methods.adaptive_depth.switching import SkipAwareNorm, Skippable
 from methods.blocks import Skip
-from tasks.errors import UserError, unknown_name
+from tasks.errors import UserError
+
+
+class Switch:
+    """The flags of all stages, shared by everything in a backbone that depends on them.
+
+    Attributes:
+        skip: one flag a split stage, True where its skippable sub-path is skipped.
+    """
+
+    def __init__(self, stages: int) -> None:
+        self.skip: tuple[bool, ...] = (False,) * stages
+
+    def set_skip(self, flags: Sequence[bool]) -> None:
+        """Choose a sub-network: all False is the super-net, all True the base-net.
+
+        Raises:
+            UserError: there is not one flag for every split stage.
+        """
+        if len(flags) != len(self.skip):
+            raise UserError(
+                f"the network has {len(self.skip)} stages to skip in, so give {len(self.skip)} "
+                f"flags, not {len(flags)}"
+            )
+        self.skip = tuple(map(bool, flags))
+
+    @contextmanager
+    def all(self, skip: bool) -> Iterator[None]:
+        """Be the base-net (``skip``) or the super-net for a while."""
+        before = self.skip
+        self.skip = (skip,) * len(before)
+        try:
+            yield
+        finally:
+            self.skip = before
+
+
+class Skippable(nn.Module):
+    """A block of a skippable sub-path: hands on its first argument when its stage skips."""
+
+    def __init__(self, block: nn.Module, switch: Switch, flag: int) -> None:
+        super().__init__()
+        self.block = block
+        self.switch = switch
+        self.flag = flag
+
+    def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        """The block's output, or ``x``; both have the same shape."""
+        return x if self.switch.skip[self.flag] else self.block(x, *args, **kwargs)
+
+
+class SkipAwareNorm(nn.Module):
+    """Two norm layers in one place: ``skip`` is used when the stage skips, else ``full``.
+
+    The second starts as a copy of the first, statistics included. It learns its own even where
+    the backbone keeps those of the first (``norm_eval`` of mmdet and mmseg): a pretrained network
+    has none for the base-net. Source: section 3.4.
+    """
+
+    def __init__(self, norm: nn.Module, switch: Switch, flag: int) -> None:
+        super().__init__()
+        self.full = norm
+        self.skip = copy.deepcopy(norm)
+        self.switch = switch
+        self.flag = flag
+
+    @property
+    def current(self) -> nn.Module:
+        """The norm layer that the present sub-network uses."""
+        return self.skip if self.switch.skip[self.flag] else self.full
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalised ``x``."""
+        norm = self.current
+        if norm is self.skip and norm.training != self.training:
+            norm.train(self.training)
+        return norm(x)
+
+
+@contextmanager
+def stochastic_depth_off(backbone: nn.Module) -> Iterator[None]:
+    """Drop no residual branch for a while (section 4.2: it conflicts with skipping)."""
+    drops = [(m, "p") for m in backbone.modules() if isinstance(m, StochasticDepth)]
+    # mmcv's and timm's class of the same purpose.
+    drops += [(m, "drop_prob") for m in backbone.modules() if type(m).__name__ == "DropPath"]
+    before = [getattr(module, name) for module, name in drops]
+    for module, name in drops:
+        setattr(module, name, 0.0)
+    try:
+        yield
+    finally:
+        for (module, name), value in zip(drops, before, strict=True):
+            setattr(module, name, value)
+
 
 Model = TypeVar("Model", bound=nn.Module)
 Flags = tuple[bool, ...]
-
-SELECTIONS = ("default", "all")
 
 
 def select_subnets(selection: str | Sequence[str], stages: int) -> dict[str, Flags]:
@@ -39,8 +131,6 @@ def select_subnets(selection: str | Sequence[str], stages: int) -> dict[str, Fla
         chosen = [*early, *(flags[::-1] for flags in early[1:-1])]
     elif selection == "all":
         chosen = list(itertools.product((False, True), repeat=stages))
-    elif isinstance(selection, str):
-        raise unknown_name("adaptive_depth subnets", selection, SELECTIONS)
     elif not selection:
         raise UserError("adaptive_depth: subnets is empty; name one or leave the option out")
     else:

@@ -1,7 +1,7 @@
 """The block view: any supported backbone as ordered stages of residual blocks."""
 
 from methods.blocks import mobilenet, resnet, swin, vit  # noqa: F401  (they register their views)
-from methods.blocks.selection import has_matching_neighbours, select_blocks
+from methods.blocks.selection import Boundary, has_matching_neighbours, select_blocks
 from methods.blocks.view import (
     Block,
     BlockView,
@@ -15,6 +15,7 @@ from methods.blocks.view import (
 __all__ = [
     "Block",
     "BlockView",
+    "Boundary",
     "Parts",
     "Skip",
     "block_view",

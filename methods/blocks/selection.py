@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, get_args
 
 from torch import nn
 
@@ -12,7 +13,8 @@ from tasks.errors import UserError, unknown_name
 
 logger = logging.getLogger(__name__)
 
-BOUNDARIES = ("shift", "keep")
+Boundary = Literal["shift", "keep"]
+"""What becomes of a wanted block that does not fit: it moves, or it is left out."""
 
 
 def select_blocks(
@@ -20,7 +22,7 @@ def select_blocks(
     every: int = 4,
     blocks: Sequence[int] | None = None,
     fits: Callable[[Block], bool] = lambda block: block.shape_preserving,
-    boundary: str = "shift",
+    boundary: Boundary = "shift",
 ) -> list[Block]:
     """Choose blocks ``every``, ``2 * every``, ... or those numbered in ``blocks`` (from 1).
 
@@ -32,8 +34,8 @@ def select_blocks(
     Raises:
         UserError: ``every`` is no number of blocks, or a number or boundary does not exist.
     """
-    if boundary not in BOUNDARIES:
-        raise unknown_name("boundary", boundary, BOUNDARIES)
+    if boundary not in get_args(Boundary):
+        raise unknown_name("boundary", boundary, get_args(Boundary))
     wanted = [view.block(number) for number in _wanted(view, every, blocks)]
     chosen: set[int] = set()
 

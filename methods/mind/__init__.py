@@ -2,40 +2,37 @@
 
 Source: Mathur, Pearlmutter and Plis 2025, "MIND over Body: Adaptive Thinking using Dynamic
 Computation" (ICLR). There is no official code; what the paper leaves open is said where it is
-decided: the norm control in ``spectral.py``, the gradients in ``wrapping.py``, the features and
-the loss in ``introspection.py`` and ``controller.py``.
+decided: the norm control in ``spectral.py``, the gradients in ``iterating.py``, the features and
+the loss in ``controller.py``.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from math import nan
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import torch
 from mmengine.model import BaseModel
+from torch import Tensor
 
 from methods.base import METHODS, Method, Phase, Phases
 from methods.blocks import Block, BlockView, block_view
 from methods.curves import Curve, stale_epochs
 from methods.dense import is_dense
-from methods.mind import analysis
-from methods.mind.controller import Controller
-from methods.mind.wrapping import wrap
-from tasks.errors import UserError, unknown_name
+from methods.mind.controller import Controller, Outcome, Pass
+from methods.mind.iterating import wrap
+from tasks.errors import UserError
+from tasks.metric import Metric
 
 if TYPE_CHECKING:
     from tasks.base import TaskView
 
 PRESETS = {"practical": (1e-3, 8), "paper": (1e-5, 100)}
 """Epsilon and K_max by name."""
-_CHOICES = {
-    "preset": tuple(PRESETS),
-    "norm_control": ("spectral", "damping", "none", None),
-    "selection": ("gumbel", "nested"),
-    "mode": ("learned", "none", "fixed", "random"),
-}
 
 
 @METHODS.register("mind")
@@ -50,18 +47,23 @@ class Mind(Method):
     frozen and the introspection loss joins the losses of the heads.
     """
 
-    metrics: ClassVar[Mapping[str, str]] = {"macs_of_choices": "MAC/image"}
+    metrics: ClassVar[Mapping[str, Metric | str]] = {
+        "selection_rate": Metric("%", "", "layers iterated"),
+        "iterations": Metric("count", "lower", "iterations, mean"),
+        "non_converged": Metric("%", "lower", "not converged"),
+        "macs_of_choices": Metric("MAC/image", "lower", "MACs of the choices", "M", 1e6),
+    }
     not_compiled = "what is computed is chosen in every step, which breaks the graph into dozens"
 
     blocks: Sequence[int] | None = None
     """Blocks that can be iterated, numbered from 1; None takes all that keep their shape."""
-    preset: str = "practical"
+    preset: Literal["practical", "paper"] = "practical"
     """``practical`` (epsilon 1e-3, 8 steps at most) or ``paper`` (1e-5, 100)."""
     epsilon: float | None = None
     """Relative change at which an image has converged; None takes the preset's."""
     k_max: int | None = None
     """Steps at most; None takes the preset's."""
-    norm_control: str | None = None
+    norm_control: Literal["spectral", "damping", "none"] | None = None
     """What makes iterations converge. ``spectral`` scales the residual branch in every pass, so
     that its Lipschitz constant is at most ``norm``; ``damping`` leaves the branch as it is, as
     pretrained weights need, and averages a step with the one before; ``none`` is a control. None
@@ -70,9 +72,9 @@ class Mind(Method):
     """The largest Lipschitz constant that ``norm_control=spectral`` allows, below 1."""
     damping: float = 0.5
     """Weight of a step under ``norm_control=damping``, above 0 and at most 1."""
-    selection: str = "gumbel"
+    selection: Literal["gumbel", "nested"] = "gumbel"
     """``gumbel``: each block by itself. ``nested``: one of the sets of the first 0, 1, ... L."""
-    mode: str = "learned"
+    mode: Literal["learned", "none", "fixed", "random"] = "learned"
     """Who chooses. Controls: ``none`` iterates nothing, ``fixed`` takes exactly ``k_max`` steps in
     every block, ``random`` chooses blocks at ``rate``."""
     rate: float = 0.5
@@ -100,12 +102,8 @@ class Mind(Method):
         """Check the options.
 
         Raises:
-            UserError: a name is unknown or a number out of range.
+            UserError: a number is out of range.
         """
-        for option, known in _CHOICES.items():
-            if getattr(self, option) not in known:
-                names = [name for name in known if name]
-                raise unknown_name(f"mind {option}", str(getattr(self, option)), names)
         epsilon, k_max = self.limits
         for option, fine, meaning in (
             ("epsilon", epsilon > 0, "above 0"),
@@ -183,8 +181,8 @@ class Mind(Method):
     def analyse(
         self, variant: str, model: BaseModel, batches: Iterable[dict[str, Any]]
     ) -> Mapping[str, float]:
-        """What was iterated, and accuracy by difficulty: :func:`methods.mind.analysis.analyse`."""
-        return analysis.analyse(model, batches)
+        """What was iterated, and accuracy by difficulty: :func:`executed_work`."""
+        return executed_work(model, batches)
 
     def _wrapped(self, view: BlockView) -> list[Block]:
         fitting = [block for block in view if block.shape_preserving and block.branch_ends]
@@ -213,3 +211,85 @@ def with_mode(model: BaseModel, mode: str) -> BaseModel:
     copied.mind.options = replace(copied.mind.options, mode=mode)
     copied.mind.introspection = None
     return copied
+
+
+TERCILES = ("easy", "medium", "hard")
+
+
+@torch.inference_mode()
+def executed_work(model: BaseModel, batches: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """What was iterated on the test set, in all and by difficulty.
+
+    Difficulty is the entropy of the prediction; its terciles are ``@easy``, ``@medium`` and
+    ``@hard``, and exist where the model predicts one class an image. The harness measures the
+    executed multiply-adds; here they are worked out from the choices, for the terciles alone.
+
+    Returns:
+        ``selection_rate``, the chosen blocks in % of those that could be; ``iterations``, the mean
+        steps of a chosen block, and ``non_converged``, the chosen blocks in % that ended before
+        they stood still (both absent when nothing was chosen); by difficulty also ``top1`` in %
+        and ``macs_of_choices``, the mean multiply-adds that follow from the choices. Means over
+        the windows of a segmentor that looks at an image through a sliding one. Terciles are NaN
+        where a logit is NaN or infinite, which has no entropy.
+    """
+    passes, predictions = [], []
+    for batch, done, out in executed(model, batches):
+        passes.append(done)
+        if isinstance(out, Tensor) and out.dim() == 2:
+            predictions.append((out.float(), batch["data_samples"].to(out.device)))
+    done = together(passes)
+    found = work(done)
+    if predictions and len(done.macs) >= len(TERCILES):
+        logits, labels = (torch.cat(part) for part in zip(*predictions, strict=True))
+        finite = bool(logits.isfinite().all())
+        right = (logits.argmax(1) == labels).double().cpu()
+        for tercile, rows in zip(TERCILES, terciles(logits), strict=True):
+            part = Pass(Outcome(*(each[rows] for each in done.outcome)), done.macs[rows])
+            values = {
+                "top1": 100 * float(right[rows].mean()),
+                "macs_of_choices": float(part.macs.mean()),
+                **work(part),
+            }
+            for metric, value in values.items():
+                found[f"{metric}@{tercile}"] = value if finite else nan
+    return found
+
+
+def executed(
+    model: BaseModel, batches: Iterable[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], Pass, Any]]:
+    """Each batch with what the backbone's passes over it executed, windows summed, and the output.
+
+    Outcomes of several windows follow each other.
+    """
+    controller: Controller = model.mind
+    for batch in batches:
+        with controller.watched() as passes:
+            out = model.test_step(batch)
+        macs = torch.stack([each.macs for each in passes]).sum(0)
+        outcomes = [each.outcome for each in passes]
+        yield batch, Pass(Outcome(*map(torch.cat, zip(*outcomes, strict=True))), macs), out
+
+
+def together(passes: Sequence[Pass]) -> Pass:
+    """Passes over several batches as one."""
+    outcomes = zip(*(each.outcome for each in passes), strict=True)
+    return Pass(Outcome(*map(torch.cat, outcomes)), torch.cat([each.macs for each in passes]))
+
+
+def work(done: Pass) -> dict[str, float]:
+    """How often and how long blocks were iterated, on average over some images."""
+    chosen, iterations, converged = done.outcome
+    count = int(chosen.sum())
+    found = {"selection_rate": 100 * float(chosen.double().mean())}
+    if count:
+        found["iterations"] = float(iterations[chosen].double().mean())
+        found["non_converged"] = 100 * int((chosen & ~converged).sum()) / count
+    return found
+
+
+def terciles(logits: Tensor) -> list[Tensor]:
+    """Indices of the images in three equal parts by rising entropy, from logits (N, classes)."""
+    log_probabilities = logits.double().log_softmax(1)
+    entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
+    return list(entropy.cpu().argsort(stable=True).tensor_split(3))

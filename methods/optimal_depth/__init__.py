@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from mmengine.model import BaseModel
 
-from methods.base import METHODS, Method, Phase, Phases
+from methods.base import METHODS, Method, Phase, Phases, Trial
 from methods.curves import Curve
 from methods.optimal_depth.network import (
     DepthNetwork,
@@ -23,7 +23,7 @@ from methods.optimal_depth.network import (
     truncate,
 )
 from methods.optimal_depth.schedule import BestWeights, DepthSchedule, Rule, on_host
-from tasks.errors import UserError, unknown_name
+from tasks.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.optim import OptimWrapper
@@ -78,7 +78,7 @@ class OptimalDepth(Method):
 
     target_accuracy: float | None = None
     """Validation accuracy to reach, in %. Needed, unless ``fixed_depth`` is given."""
-    preset: str = "log"
+    preset: Literal["paper", "log", "notebook"] = "log"
     """How validations are compared. ``paper`` (Algorithm 1): exactly, and the best accuracy is kept
     when the depth grows. ``log`` (the printed logs of the runs of Table I): at 0.1 point during the
     search, and kept. ``notebook`` (the notebooks' present source): at 0.1 point during the search,
@@ -117,6 +117,26 @@ class OptimalDepth(Method):
     """Control: no search; the network of this depth, trained end to end with the recipe, with the
     weights of its best validation too."""
 
+    # Depth 1 hardly learns and converges at once, so that there is a search and a by-product.
+    tried_with: ClassVar[Mapping[str, Trial]] = {
+        "classification": Trial(
+            {
+                "target_accuracy": 99.9,
+                "warmup_epochs": 1,
+                "warmup_lr": 0.05,
+                "lr_first": 1e-6,
+                "lr_later": 0.02,
+                "patience": 1,
+                "decay_every": 1,
+                "max_depth": 2,
+            },
+            epochs=8,
+        ),
+        # Which `setup` refuses; here the refusal is about the task, not about a missing target.
+        "detection": Trial({"fixed_depth": 1}),
+        "segmentation": Trial({"fixed_depth": 1}),
+    }
+
     def __post_init__(self) -> None:
         """Check the options.
 
@@ -144,8 +164,6 @@ class OptimalDepth(Method):
                 raise UserError(
                     f"optimal_depth: {option} must be at least {least}, got {getattr(self, option)}"
                 )
-        if self.preset not in PRESETS:
-            raise unknown_name("optimal_depth preset", str(self.preset), list(PRESETS))
         if self.round_to is not None and not 0 <= self.round_to < 1:
             raise UserError(
                 f"optimal_depth: round_to must be from 0 to below 1 point, got {self.round_to}"

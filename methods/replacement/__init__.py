@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
@@ -19,24 +19,23 @@ from torch import nn
 
 from methods.base import METHODS, Method
 from methods.blocks import Block, BlockView, block_view, has_matching_neighbours, select_blocks
-from methods.replacement.export import export
 from methods.replacement.fusion import ChannelProjection
 from methods.replacement.light import light_roles
-from methods.replacement.neighbours import Layers, sources
-from methods.replacement.surgery import Fusion, full_roles, replace_by_full, replace_by_light
-from tasks.errors import UserError, unknown_name
+from methods.replacement.surgery import (
+    Fusion,
+    Layers,
+    export,
+    full_roles,
+    replace_by_full,
+    replace_by_light,
+    sources,
+)
+from tasks.errors import UserError
+from tasks.registry import build
 
 __all__ = ["Replacement", "apply_replacement", "export"]
 
 log = logging.getLogger("depthbench")
-
-_CHOICES = {
-    "operator": ("light", "full"),
-    "fusion": ("channel", "tensor", "scalar"),
-    "boundary": ("shift", "project", "single"),
-    "submodule": ("attention", "mlp"),
-    "mix": ("learned", "random_frozen"),
-}
 
 
 @METHODS.register("replacement")
@@ -53,17 +52,17 @@ class Replacement(Method):
     where the backbone keeps pretrained ones (``norm_eval``), for theirs belong to new weights.
     """
 
-    operator: str = "light"
+    operator: Literal["light", "full"] = "light"
     """``light``: one synthesised operator stands for the block. ``full``: the block keeps its
     structure and every weight tensor is synthesised."""
-    fusion: str = "channel"
+    fusion: Literal["channel", "tensor", "scalar"] = "channel"
     """What a and b are: vectors over the output channels of each tensor (``channel``), a pair of
     numbers a ``tensor``, or one pair a block (``scalar``)."""
     every: int = 4
     """Replace every k-th block, counted over the whole backbone."""
     blocks: Sequence[int] | None = None
     """Replace these blocks instead, numbered from 1."""
-    boundary: str = "shift"
+    boundary: Literal["shift", "project", "single"] = "shift"
     """Where a neighbour's shapes differ: ``shift`` to the nearest block of the stage with two
     matching neighbours, ``project`` the neighbour's channels, or make do with the ``single``
     neighbour that matches."""
@@ -72,11 +71,11 @@ class Replacement(Method):
     first of the block after) instead of those of the same role."""
     detach_neighbours: bool = False
     """Neighbours get no gradient through the blocks made of them."""
-    submodules: Sequence[str] = ("attention", "mlp")
+    submodules: Sequence[Literal["attention", "mlp"]] = ("attention", "mlp")
     """Full operator, transformers: the halves that are synthesised."""
-    submodule: str = "attention"
+    submodule: Literal["attention", "mlp"] = "attention"
     """Light operator, transformers: the half that stands for the block."""
-    mix: str = "learned"
+    mix: Literal["learned", "random_frozen"] = "learned"
     """``random_frozen`` is a control: a and b are drawn from U(0, 2 * init) and never learned."""
     init: float = 0.5
     """Where a and b start (a neighbour alone starts at twice that)."""
@@ -86,17 +85,9 @@ class Replacement(Method):
     }
 
     def __post_init__(self) -> None:
-        for option, known in _CHOICES.items():
-            if getattr(self, option) not in known:
-                raise unknown_name(f"replacement {option}", str(getattr(self, option)), known)
-        if isinstance(self.submodules, str):
-            self.submodules = (self.submodules,)
-        for name in self.submodules:
-            if name not in _CHOICES["submodule"]:
-                raise unknown_name("replacement submodule", str(name), _CHOICES["submodule"])
         if not self.submodules:
             raise UserError("replacement: submodules is empty; give attention, mlp or both")
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+        if self.every < 1:
             raise UserError(f"replacement: every must be a positive integer, not {self.every!r}")
         if self.adjacent and self.operator != "light":
             raise UserError(
@@ -196,7 +187,7 @@ def apply_replacement(model: nn.Module, **options: Any) -> tuple[int, ...]:
     Raises:
         UserError: an option is wrong, or no block of the backbone can be replaced.
     """
-    method = Replacement(**options)
+    method = build("replacement", Replacement, options)
     method.prepare(model)
     return method.replaced_blocks
 

@@ -9,47 +9,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from methods.base import METHODS, Method, Phase, Phases
+from methods.base import METHODS, Method, Phase, Phases, Trial
 from methods.dense import is_dense
-from methods.superweight.allocation import plan_banks
-from methods.superweight.banks import INITS
-from methods.superweight.clusters import Assignment, depth_bins, per_layer, random_bins
+from methods.superweight.banks import Assignment, depth_bins, per_layer, plan_banks, random_bins
 from methods.superweight.ensemble import (
     Ensemble,
     Members,
     Shared,
     SharedBackbone,
     copied,
+    diversity,
     export,
+    member_macs,
     networks,
+    predictions_of_members,
     share_banks,
     weight_shapes,
 )
 from methods.superweight.ensemble import select as select_members
-from methods.superweight.grouping import by_relabelling, by_union
-from methods.superweight.measures import diversity, member_macs, predictions_of_members
-from methods.superweight.search import ClusterSearch, CoefficientSearch
-from tasks.errors import UserError, unknown_name
+from methods.superweight.search import ClusterSearch, CoefficientSearch, by_relabelling, by_union
+from tasks.errors import UserError
+from tasks.metric import Metric
 
 if TYPE_CHECKING:
     from tasks.base import TaskView
 
 __all__ = ["SuperWeight", "export"]
 
-_CHOICES = {
-    "clusters": ("depth_bins", "per_layer", "search", "random"),
-    "coefficients": ("per_layer", "shared", "search"),
-    "grouping": ("algorithm", "official"),
-    "init": INITS,
-    "subsets": ("nested", "all", "full"),
-}
 _GROUPINGS = {"algorithm": by_union, "official": by_relabelling}
 
 
@@ -59,7 +52,7 @@ class SuperWeight(Method):
     """SuperWeight networks: all members' convolutions drawn from template banks under a budget.
 
     Every convolution's weight is composed of blocks, each a mix of templates, see
-    :mod:`methods.superweight.chain`. Norms, classifiers and biases belong to a member. The loss is
+    :mod:`methods.superweight.banks`. Norms, classifiers and biases belong to a member. The loss is
     the sum of the members' losses on the same batch; the prediction is the mean of their softmaxes.
     One member alone is neural parameter allocation search (NPAS): a network whose parameter count
     does not follow from its architecture.
@@ -74,24 +67,24 @@ class SuperWeight(Method):
     max_params: float | str = "baseline"
     """Elements that all templates together may have; norms, classifiers and coefficients come on
     top. ``baseline`` is what the convolutions of the first member would store."""
-    clusters: str = "depth_bins"
+    clusters: Literal["depth_bins", "per_layer", "search", "random"] = "depth_bins"
     """Layers that share a bank: 3x3 layers in ``depth_bins`` and 1x1 layers in one; the same layer
     of all members (``per_layer``); or depth bins refined by a ``search`` of its own phase, at the
     recipe's first learning rate. ``random``, a control: as many clusters as depth bins, of random
     layers with one kernel."""
     bins: int = 4
     """Depth bins of each kernel above 1x1."""
-    coefficients: str = "per_layer"
+    coefficients: Literal["per_layer", "shared", "search"] = "per_layer"
     """One vector for each layer and block, one ``shared`` by all layers of a block, or shared
     until a ``search`` while training decides where they part."""
     tau: float = 0.1
     """Cluster search: similarity of weight gradients above which layers share templates."""
     beta: float = 0.9
     """Coefficient search: similarity of coefficient gradients above which layers share them."""
-    grouping: str = "algorithm"
+    grouping: Literal["algorithm", "official"] = "algorithm"
     """Algorithm 1 of the supplement, or what the ``official`` code does: relabels instead of
     uniting, and looks at a single batch for clusters."""
-    init: str = "layer_kaiming"
+    init: Literal["layer_kaiming", "official"] = "layer_kaiming"
     """``official`` draws weights far larger than Kaiming. ``layer_kaiming`` rescales them to it:
     layer by layer where each has coefficients of its own, else in the mean over a block's."""
     search_share: float = 0.1
@@ -101,10 +94,16 @@ class SuperWeight(Method):
     coefficient_epochs: int | None = None
     """Epochs before the one whose coefficient gradients count; by default 5% of the training (the
     paper's 10 of 200)."""
-    subsets: str = "nested"
+    subsets: Literal["nested", "all", "full"] = "nested"
     """Deployable networks besides the whole ensemble: the 1, 2, ... members with the fewest MACs
     (``nested``), ``all`` subsets, or none (``full``)."""
 
+    metrics: ClassVar[Mapping[str, Metric | str]] = {"diversity": Metric("", "higher")}
+    tried_with: ClassVar[Mapping[str, Trial]] = {
+        "classification": Trial({"members": 2}),
+        "detection": Trial({"members": 1}),
+        "segmentation": Trial({"members": 1}),
+    }
     paramwise: ClassVar[Mapping[str, Mapping[str, float]]] = {"coefficients": {"decay_mult": 0.0}}
 
     def __post_init__(self) -> None:
@@ -113,11 +112,6 @@ class SuperWeight(Method):
         Raises:
             UserError: an option is unknown or out of range.
         """
-        for option, known in _CHOICES.items():
-            if getattr(self, option) not in known:
-                raise unknown_name(f"superweight {option}", str(getattr(self, option)), known)
-        if isinstance(self.members, str | Mapping):
-            raise UserError("superweight: members is a number or a list of architectures")
         self._archs: list[Any] = (
             [None] * self.members if isinstance(self.members, int) else list(self.members)
         )
@@ -251,7 +245,7 @@ class SuperWeight(Method):
     def analyse(
         self, variant: str, model: BaseModel, batches: Iterable[dict[str, Any]]
     ) -> Mapping[str, float]:
-        """``diversity`` of two members or more, see :mod:`methods.superweight.measures`."""
+        """``diversity`` of two members or more, see :mod:`methods.superweight.ensemble`."""
         if len(model.backbone.members) < 2:
             return {}
         return {"diversity": diversity(*predictions_of_members(model, batches))}

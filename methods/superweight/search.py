@@ -1,23 +1,189 @@
-"""Where to share templates and coefficients, decided from gradients while training."""
+"""Which layers share templates and coefficients, decided from gradients while training."""
 
 from __future__ import annotations
 
 import abc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from methods.superweight.banks import GradientSums
-from methods.superweight.chain import Shape
-from methods.superweight.clusters import Assignment
+from methods.superweight.banks import Assignment, GradientSums, Shape, minimum, numbered
 from methods.superweight.ensemble import Ensemble, compositions
-from methods.superweight.refine import Grouping, leaders, refine
-from methods.superweight.similarity import pairwise
 from tasks.errors import UserError
+
+Pair = tuple[float, int, int]
+"""Similarity of two items, and their numbers, the lower one first."""
+
+
+def by_union(pairs: Sequence[Pair], items: int, threshold: float) -> list[list[int]]:
+    """Priority-queue grouping: pairs in falling similarity are united while above the threshold.
+
+    Items that no such pair holds are groups of their own.
+
+    Source: Algorithm 1 of the supplement.
+
+    Args:
+        pairs: similarities of pairs of items.
+        items: how many there are.
+        threshold: pairs must be above it.
+
+    Returns:
+        A partition of ``range(items)``; groups and their items in rising order.
+    """
+    group = {item: {item} for item in range(items)}
+    for similarity, first, second in _falling(pairs):
+        if similarity <= threshold:
+            break
+        united = group[first] | group[second]
+        group |= dict.fromkeys(united, united)
+    return _sorted_partition([min(group[item]) for item in range(items)])
+
+
+def by_relabelling(pairs: Sequence[Pair], items: int, threshold: float) -> list[list[int]]:
+    """The official code's variant: the second item of a pair alone takes the first one's group.
+
+    What had been grouped with the second item before stays behind, so that groups depend on the
+    order of pairs. Arguments and result as for :func:`by_union`.
+    """
+    group = list(range(items))
+    for similarity, first, second in _falling(pairs):
+        if similarity <= threshold:
+            break
+        group[second] = group[first]
+    return _sorted_partition(group)
+
+
+def _falling(pairs: Sequence[Pair]) -> list[Pair]:
+    return sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))
+
+
+def _sorted_partition(labels: Sequence[int]) -> list[list[int]]:
+    groups: dict[int, list[int]] = {}
+    for item, label in enumerate(labels):
+        groups.setdefault(label, []).append(item)
+    return sorted(groups.values())
+
+
+def similarity(first: Tensor, second: Tensor) -> float:
+    """Cosine of two gradients, cropped to the output and input channels that both have.
+
+    A gradient of zeros is similar to nothing: 0.
+
+    Args:
+        first: (output channels, input channels, *kernel), or a vector.
+        second: likewise, with the same kernel.
+    """
+    shared = tuple(slice(min(a, b)) for a, b in zip(first.shape[:2], second.shape[:2], strict=True))
+    return F.cosine_similarity(first[shared].flatten(), second[shared].flatten(), dim=0).item()
+
+
+def pairwise(gradients: Sequence[Tensor]) -> list[Pair]:
+    """The similarity of every two gradients."""
+    return [
+        (similarity(gradients[i], gradients[j]), i, j)
+        for i, j in combinations(range(len(gradients)), 2)
+    ]
+
+
+Grouping = Callable[[Sequence[Pair], int, float], list[list[int]]]
+STEP = 0.05
+
+User = tuple[int, int]
+"""Member and layer."""
+
+
+def leaders(shapes: Sequence[Sequence[Shape]]) -> list[int]:
+    """For each member, the first member with the same kernels layer by layer.
+
+    Members copy their leader's clusters, so that only gradients of leaders are needed.
+    """
+    kernels = [[shape[2:] for shape in member] for member in shapes]
+    return [kernels.index(member) for member in kernels]
+
+
+def refine(
+    start: Assignment,
+    shapes: Sequence[Sequence[Shape]],
+    gradients: Mapping[User, Tensor],
+    threshold: float,
+    budget: int,
+    group: Grouping,
+) -> Assignment:
+    """Split every cluster where the gradients of its layers disagree.
+
+    The layers of member 0 are grouped within each cluster. A layer of the first member of each
+    other depth joins the group of the most similar layer of member 0 in its cluster; members of
+    the same depth copy by index. As long as the minimum bank is above the budget the threshold
+    falls by 0.05; below -1, where no pair is left out, ``start`` is the answer.
+
+    Source: section 2.2.1 and algorithm 1 of the supplement.
+
+    Args:
+        start: the clusters in which the gradients were taken.
+        shapes: weight shapes of each member's layers.
+        gradients: of the composed weights of every leader's layers, see :func:`leaders`.
+        threshold: pairs above it share templates.
+        budget: elements that all templates together may have.
+        group: Algorithm 1 or its official variant.
+    """
+    first = {
+        cluster: [n for n, c in enumerate(start[0]) if c == cluster]
+        for cluster in {c for member in start for c in member}
+    }
+    pairs = {c: pairwise([gradients[0, n] for n in layers]) for c, layers in first.items()}
+    models = _models(start, first, gradients, leaders(shapes))
+    while threshold >= -1:
+        group_of: dict[int, Any] = {}
+        for cluster, layers in first.items():
+            for number, members in enumerate(group(pairs[cluster], len(layers), threshold)):
+                group_of |= {layers[item]: (cluster, number) for item in members}
+        found = numbered(
+            [
+                [
+                    (c, -1) if model is None else group_of[model]
+                    for c, model in zip(*pair, strict=True)
+                ]
+                for pair in zip(start, models, strict=True)
+            ]
+        )
+        if minimum(shapes, found) <= budget:
+            return found
+        threshold -= STEP
+    return start
+
+
+def _models(
+    start: Assignment,
+    first: Mapping[int, Sequence[int]],
+    gradients: Mapping[User, Tensor],
+    leading: Sequence[int],
+) -> list[list[int | None]]:
+    """The layer of member 0 that each layer follows; None where its cluster has none."""
+    models: list[list[int | None]] = []
+    for member, leader in enumerate(leading):
+        if leader < member:
+            models.append(models[leader])
+        elif member == 0:
+            models.append(list(range(len(start[0]))))
+        else:
+            models.append(
+                [
+                    max(
+                        first[cluster],
+                        key=lambda n, g=gradients[member, layer]: similarity(g, gradients[0, n]),
+                        default=None,
+                    )
+                    for layer, cluster in enumerate(start[member])
+                ]
+            )
+    return models
+
 
 _TOO_SHORT = (
     "the budget ends within the cluster search: lower search_epochs, leave it out for search_share "

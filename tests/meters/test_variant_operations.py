@@ -13,8 +13,7 @@ from torch import nn
 
 from benchmarks.engine.costing import variant_costs, variant_operations
 from benchmarks.meters.variant_operations import VariantOperations, batch_cost
-from methods.mind import Mind
-from methods.mind.analysis import executed, together
+from methods.mind import Mind, executed, together
 from tasks.classification.classifier import Classifier
 from tasks.detection.task import DetectionTask
 from tasks.errors import UserError

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.meters.parameters import parameters
 from methods.adaptive_depth import AdaptiveDepth
-from methods.adaptive_depth.switching import SkipAwareNorm
+from methods.adaptive_depth.subnets import SkipAwareNorm
 from methods.blocks import block_view
 from tasks.errors import UserError
 

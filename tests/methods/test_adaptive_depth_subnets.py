@@ -24,6 +24,7 @@ from methods.adaptive_depth.subnets import parse_flags, select_subnets, subnet_n
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.cifar_resnet import CifarResNet
 from tasks.errors import UserError
+from tasks.registry import build
 
 
 def resnet(depths: Sequence[int]) -> nn.Module:
@@ -351,7 +352,7 @@ def test_users_mistakes_are_told() -> None:
     with pytest.raises(UserError, match="no block view"):
         AdaptiveDepth().prepare(Classifier(nn.Linear(2, 2)))
     with pytest.raises(UserError, match="did you mean 'default'"):
-        AdaptiveDepth(subnets="defaults").prepare(Classifier(cifar((2, 2, 2))))
+        build("adaptive_depth", AdaptiveDepth, {"subnets": "defaults"})
     with pytest.raises(UserError, match=r"no sub-network 'TTTT'.*3 letters.*TFF"):
         AdaptiveDepth(subnets=["TTTT"]).prepare(Classifier(cifar((2, 2, 2))))
     with pytest.raises(UserError, match="empty"):

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from benchmarks.engine.optim import AutocastOptimWrapper
 from methods.adaptive_depth import AdaptiveDepth
 from methods.adaptive_depth.distillation import distillation_kl
-from methods.adaptive_depth.switching import stochastic_depth_off
+from methods.adaptive_depth.subnets import stochastic_depth_off
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
+from tasks.registry import build
 
 
 def prepared(depth: int = 14, classes: int = 10, **options: Any) -> tuple[AdaptiveDepth, Any]:
@@ -359,13 +360,13 @@ def test_super_net_and_base_net_learn_digits_and_the_subnets_between_come_along(
         ({"alpha": 1.0}, "alpha must lie between 0 and 1"),
         ({"temperature": 0}, "temperature must be above 0"),
         ({"topk": 0}, "topk must be a number of classes"),
-        ({"topk": "most"}, "topk must be a number of classes"),
+        ({"topk": "most"}, "'topk' of adaptive_depth must be a whole number or one of"),
         ({"distillation": False, "feature_kl": True}, "part of the distillation"),
     ],
 )
 def test_impossible_options_are_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        AdaptiveDepth(**options)
+        build("adaptive_depth", AdaptiveDepth, options)
 
 
 def test_more_teacher_classes_than_there_are_is_a_mistake() -> None:

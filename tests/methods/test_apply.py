@@ -66,7 +66,7 @@ def test_replaced_blocks_fold_into_a_network_of_the_same_outputs(images: Tensor)
     deployed = export(network)
     assert size(deployed) == whole
     torch.testing.assert_close(deployed.eval()(images), network.eval()(images))
-    with pytest.raises(UserError, match="replacement operator"):
+    with pytest.raises(UserError, match="'operator' of replacement"):
         apply_replacement(resnet34(), operator="ful")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from methods.adaptive_depth import AdaptiveDepth
-from methods.adaptive_depth.base_net import BaseNet
+from methods.base_net import BaseNet
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError

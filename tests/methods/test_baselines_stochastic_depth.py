@@ -17,6 +17,7 @@ from methods.stochastic_depth import StochasticDepth
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
+from tasks.registry import build
 
 
 def cifar(blocks_a_stage: int = 1) -> Classifier:
@@ -156,7 +157,7 @@ def test_a_survival_that_is_no_probability_is_refused(survival):
 
 def test_an_unknown_mode_is_refused():
     with pytest.raises(UserError, match="did you mean 'batch'"):
-        StochasticDepth(mode="bach")
+        build("stochastic_depth", StochasticDepth, {"mode": "bach"})
 
 
 def test_a_network_without_a_residual_branch_is_refused():

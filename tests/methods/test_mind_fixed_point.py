@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.mind.fixed_point import relative_change, solve
+from methods.mind.iterating import relative_change, solve
 
 
 def affine(rates):

@@ -16,8 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.meters.operations import count_macs
 from methods.blocks import block_view
-from methods.mind import Mind
-from methods.mind.analysis import executed
+from methods.mind import Mind, executed
 from tasks.errors import UserError
 
 Make = Callable[..., BaseModel]

@@ -15,13 +15,12 @@ from torchvision.models.resnet import Bottleneck
 
 from benchmarks.meters.operations import count_macs
 from methods.blocks import block_view
-from methods.mind import Mind
-from methods.mind.analysis import executed
-from methods.mind.controller import Plan
-from methods.mind.introspection import introspection_loss, nested_choice
+from methods.mind import Mind, executed
+from methods.mind.controller import Plan, introspection_loss, nested_choice
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
+from tasks.registry import build
 
 
 def network(arch: str) -> nn.Module:
@@ -480,7 +479,7 @@ def test_analysis_sorts_images_by_the_entropy_of_their_prediction():
 )
 def test_options_that_cannot_work_are_refused(options, message):
     with pytest.raises(UserError, match=message):
-        Mind(**options).prepare(classifier())
+        build("mind", Mind, options).prepare(classifier())
 
 
 def test_a_network_without_a_block_that_keeps_its_shape_is_refused():

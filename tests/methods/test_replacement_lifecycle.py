@@ -15,7 +15,7 @@ from torchvision.models import ResNet, SwinTransformer, VisionTransformer
 from torchvision.models.resnet import Bottleneck
 
 from methods.replacement import Replacement
-from methods.replacement.synthesis import NeighbourRecipe
+from methods.replacement.fusion import NeighbourRecipe
 from methods.synthesis import SynthesisedLayer
 from tasks.classification.classifier import Classifier
 from tasks.classification.models.cifar_resnet import CifarResNet

@@ -25,6 +25,7 @@ from tasks.classification.models.cifar_resnet import CifarResNet
 from tasks.classification.models.wide_resnet import WideResNet
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
+from tasks.registry import build
 
 
 def cifar(blocks: int = 5, width: int = 16) -> nn.Module:
@@ -155,7 +156,10 @@ def test_attention_alone_keeps_the_parameters_of_the_mlp():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"operator": "lihgt"}, r"replacement operator 'lihgt' \(did you mean 'light'\?\)"),
+        (
+            {"operator": "lihgt"},
+            r"'operator' of replacement .* 'lihgt' \(did you mean 'light'\?\)",
+        ),
         ({"fusion": "chanel"}, "did you mean 'channel'"),
         ({"boundary": "shfit"}, "did you mean 'shift'"),
         ({"mix": "random"}, "did you mean 'random_frozen'"),
@@ -163,13 +167,13 @@ def test_attention_alone_keeps_the_parameters_of_the_mlp():
         ({"submodules": ["mpl"]}, "did you mean 'mlp'"),
         ({"submodules": []}, "submodules is empty"),
         ({"every": 0}, "every must be a positive integer, not 0"),
-        ({"every": 2.5}, "every must be a positive integer, not 2.5"),
+        ({"every": 2.5}, "'every' of replacement must be a whole number, got 2.5"),
         ({"adjacent": True, "operator": "full"}, "operator=light"),
     ],
 )
 def test_a_bad_option_is_told_in_one_sentence(options: dict, message: str):
     with pytest.raises(UserError, match=message):
-        Replacement(**options)
+        build("replacement", Replacement, options)
 
 
 def test_nothing_replaceable_says_what_is():

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from superweight_helpers import digits, wrn_shapes
 
 from methods.superweight import SuperWeight
-from methods.superweight.allocation import MOST_TEMPLATES, allocate, minimum, plan_banks
-from methods.superweight.clusters import depth_bins, per_layer
+from methods.superweight.banks import (
+    MOST_TEMPLATES,
+    allocate,
+    depth_bins,
+    minimum,
+    per_layer,
+    plan_banks,
+)
 from tasks.classification.models.zoo import build_backbone
 from tasks.errors import UserError
 

@@ -14,9 +14,9 @@ from torch import nn
 from benchmarks.meters.operations import count_macs
 from benchmarks.meters.parameters import parameters as count_parameters
 from methods.superweight import SuperWeight, export
-from methods.superweight.ensemble import mean_of_softmaxes, weight_shapes
-from methods.superweight.measures import diversity, member_macs
+from methods.superweight.ensemble import diversity, mean_of_softmaxes, member_macs, weight_shapes
 from tasks.errors import UserError
+from tasks.registry import build
 
 LABELS = torch.tensor([0, 1, 2, 3])
 
@@ -204,7 +204,7 @@ def test_analysis_of_an_ensemble_and_of_a_single_member():
     [
         ({"clusters": "per_layers"}, "did you mean 'per_layer'"),
         ({"members": 0}, "members"),
-        ({"members": "wrn_16_1"}, "a number or a list"),
+        ({"members": "wrn_16_1"}, "a whole number or a list"),
         ({"bins": 0}, "bins"),
         ({"max_params": "36M"}, "36.5e6"),
         ({"max_params": -1}, "36.5e6"),
@@ -214,7 +214,7 @@ def test_analysis_of_an_ensemble_and_of_a_single_member():
 )
 def test_wrong_options_say_what_to_do(options, message):
     with pytest.raises(UserError, match=message):
-        SuperWeight(**options)
+        build("superweight", SuperWeight, options)
 
 
 def test_a_budget_written_in_yaml_style_is_a_number():

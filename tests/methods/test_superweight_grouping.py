@@ -12,11 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methods.superweight.allocation import minimum
-from methods.superweight.clusters import depth_bins, random_bins
-from methods.superweight.grouping import by_relabelling, by_union
-from methods.superweight.refine import leaders, refine
-from methods.superweight.similarity import pairwise, similarity
+from methods.superweight.banks import depth_bins, minimum, random_bins
+from methods.superweight.search import (
+    by_relabelling,
+    by_union,
+    leaders,
+    pairwise,
+    refine,
+    similarity,
+)
 
 CHAIN = [(0.9, 1, 2), (0.8, 0, 1), (0.2, 0, 2), (0.7, 3, 4), (0.3, 2, 3), (0.0, 0, 5)]
 

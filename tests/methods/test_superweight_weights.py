@@ -10,9 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methods.superweight.allocation import plan_banks
-from methods.superweight.banks import BlockBank, Composition, make_bank
-from methods.superweight.chain import chain, sorted_shapes
+from methods.superweight.banks import (
+    BlockBank,
+    Composition,
+    chain,
+    make_bank,
+    plan_banks,
+    sorted_shapes,
+)
 
 SMALL, LARGE = (1, 1, 1, 1), (2, 3, 1, 1)
 

@@ -203,8 +203,7 @@ def test_what_is_stored_for_an_ensemble_is_what_its_model_stores() -> None:
     from benchmarks.meters.parameters import parameters
     from benchmarks.papers.counts import network
     from benchmarks.papers.swn_counts import ensemble
-    from methods.superweight.allocation import plan_banks
-    from methods.superweight.clusters import depth_bins
+    from methods.superweight.banks import depth_bins, plan_banks
     from methods.superweight.ensemble import share_banks, weight_shapes
 
     class Member(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.analysis.columns import QUALITIES
 from benchmarks.records.curve import Point, read_curve
 from benchmarks.records.progress import PROGRESS, read_progress
-from benchmarks.records.row import Row, declare_metric
+from benchmarks.records.row import Row, declare_metric, declare_stored
 from benchmarks.records.run_folder import find_run, require_named
 from benchmarks.records.verification import CURVE, FINISHED, read_manifest, read_record
 from tasks.errors import UserError
@@ -117,6 +117,7 @@ def read_run(run: str | Path) -> RunFolder:
     if manifest is None or "spec" not in manifest:
         raise UserError(f"{folder} is not the folder of a run: its manifest names no 'spec'")
     require_named(folder, manifest)
+    declare_stored(manifest)
     rows = [] if record is None else record.rows()
     for row in rows:
         declare_metric(row.metric, row.unit)

@@ -1,6 +1,5 @@
-"""The exact claims of the papers, computed without training.
+"""The papers' claims: ``verify`` computes the exact ones, ``reproduce`` trains the others.
 
-``verdicts`` decides, ``cautions`` holds what is wrong with the claims themselves, and a file a
-paper (``adn``, ``odn``, ``swn``, ``mind``) says how its figures are computed. Only those files,
-``counts``, which they share, and ``adn_detectors`` import torch, and only the last imports mmdet.
+A paper is one file (``adn``, ``odn``, ``swn``, ``mind``, ``repl``); their base is in ``paper``.
+torch is imported where something is computed, mmdet where a detector is counted.
 """

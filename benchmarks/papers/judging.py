@@ -9,8 +9,9 @@ from typing import Any
 
 from benchmarks.analysis.statistics.equivalence import UNDERPOWERED, judge
 from benchmarks.analysis.statistics.samples import describe
-from benchmarks.papers.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN, caution
+from benchmarks.papers.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN
 from benchmarks.papers.claims import Claim
+from benchmarks.papers.paper import paper_of
 from benchmarks.papers.planning import Item
 from benchmarks.papers.quantity import PLAIN
 from benchmarks.papers.routes import Counted, Excluded, Measure, Trained
@@ -114,7 +115,7 @@ def judge_item(item: Item, rows: Rows) -> Finding:
 
 def _judged(found: Finding, how: Trained, values: list[float], notes: list[str]) -> Finding:
     claim = found.claim
-    warning = caution(claim)
+    warning = paper_of(claim.paper).caution(claim)
     if warning is not None and warning.verdict == INCONSISTENT:
         return replace(found, verdict=INCONSISTENT, reason=_joined(warning.reason, *notes))
     if on_hardware(claim):

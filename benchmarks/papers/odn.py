@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.budget import Budget
-from benchmarks.papers.cautions import NOT_RUN
+from benchmarks.papers.cautions import INCONSISTENT, NOT_RUN, Caution, Where
 from benchmarks.papers.claims import Claim
+from benchmarks.papers.paper import Paper
+from benchmarks.papers.quantity import PLAIN, Quantity, reduction
 from benchmarks.papers.routes import (
     DATASETS,
     PAPER,
@@ -22,6 +25,96 @@ from benchmarks.papers.routes import (
     sgd,
 )
 from benchmarks.spec import RunSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from methods.optimal_depth.network import DepthNetwork
+
+_ODN: Where = {"table": "I"}
+CAUTIONS = (
+    Caution(
+        INCONSISTENT,
+        {
+            **_ODN,
+            "dataset": "EMNIST-letters",
+            "variant": "depth=8/8",
+            "metric": ("params", "mflops"),
+        },
+    ),
+    Caution(
+        INCONSISTENT,
+        {
+            **_ODN,
+            "dataset": "EMNIST-letters",
+            "variant": "depth=8/8",
+            "metric": "disk_size",
+        },
+        "the size of the 10-class network is printed; 26 classes take 0.033 MB more",
+    ),
+    Caution(
+        INCONSISTENT,
+        {**_ODN, "dataset": "EMNIST-letters", "variant": "depth=3/8", "metric": "mflops"},
+    ),
+    Caution(
+        INCONSISTENT, {**_ODN, "dataset": "SVHN", "variant": "depth=16/16", "metric": "mflops"}
+    ),
+)
+
+
+class OptimallyDeepNetworks(Paper):
+    """Optimally Deep Networks (Table I)."""
+
+    cautions = CAUTIONS
+
+    def route(self, claim: Claim, setting: Setting) -> Trained | Excluded:
+        """The search, or the training at full depth, that a claim is of."""
+        case = CASES.get(claim.dataset)
+        if case is None or claim.method not in ("optimal_depth", "end_to_end"):
+            reason = f"how to train {claim.method} on {claim.dataset} is not known here"
+            return Excluded(NOT_RUN, reason)
+        arch = claim.arch.replace("-cifar", "_cifar_stem")
+        # The notebooks hold out the last images.
+        split = {"val_size": case.val_size, "split": "last"}
+        task = {"dataset": DATASETS[claim.dataset], "arch": arch, **split}
+        task |= case.options
+        label = f"{claim.method} for {claim.dataset}"
+        if setting.profile == PAPER:
+            return _published(claim, setting, case, task, label)
+        cut = _reduced(setting, case, task)
+        if claim.method == "end_to_end":
+            recipe = {key: value for key, value in cut.recipe.items() if key != "schedule"}
+            spec = run_spec(
+                "odn", setting, cut.task, "end_to_end", {}, cut.full_depth, recipe, label=label
+            )
+            return Trained(spec, Measure("top1", "full", TESTED))
+        options = {**case.search, **cut.search}
+        task = {**cut.task, "train_size": cut.epoch} if cut.epoch else cut.task
+        spec = run_spec(
+            "odn", setting, task, "optimal_depth", options, cut.budget, cut.recipe, label=label
+        )
+        measure = Measure("top1", claim.variant, TESTED, deepest=True)
+        return Trained(spec, measure, controls=_controls(claim, spec))
+
+    def quantity(self, claim: Claim) -> Quantity | None:
+        """The figure of a claim in its unit; None for what the project cannot count."""
+        from benchmarks.papers.counts import operations, stored_parameters
+
+        if claim.dataset not in IMAGES or not claim.arch.endswith("-cifar"):
+            return None
+        arch = claim.arch.replace("-cifar", "_cifar_stem")
+        if claim.metric == "disk_size_reduction":
+            found = disk_size(arch, claim.dataset, FOUND[claim.dataset])
+            return reduction(found, disk_size(arch, claim.dataset, None))
+        depth = int(claim.variant.removeprefix("depth=").partition("/")[0])
+        if claim.metric == "disk_size":
+            return disk_size(arch, claim.dataset, depth) / 1e6
+        model = truncated(arch, claim.dataset, depth)
+        if claim.metric == "params":
+            return stored_parameters(model) / 1e6
+        _, channels, size = IMAGES[claim.dataset]
+        return operations(model, channels, size, COUNTING) / 1e6
+
 
 TESTED = "test_best"
 """The paper tests the weights that were best on validation."""
@@ -105,36 +198,6 @@ CASES: Mapping[str, Case] = {
 RECIPE = {"batch_size": 128, "optimizer": sgd(0.1, 5e-4), "schedule": []}
 FULL_DEPTH_LR = 0.1
 """Section IV: 'initial learning rate of 0.1'."""
-
-
-def route(claim: Claim, setting: Setting) -> Trained | Excluded:
-    """The search, or the training at full depth, that a claim is of."""
-    case = CASES.get(claim.dataset)
-    if case is None or claim.method not in ("optimal_depth", "end_to_end"):
-        reason = f"how to train {claim.method} on {claim.dataset} is not known here"
-        return Excluded(NOT_RUN, reason)
-    arch = claim.arch.replace("-cifar", "_cifar_stem")
-    # The notebooks hold out the last images.
-    split = {"val_size": case.val_size, "split": "last"}
-    task = {"dataset": DATASETS[claim.dataset], "arch": arch, **split}
-    task |= case.options
-    label = f"{claim.method} for {claim.dataset}"
-    if setting.profile == PAPER:
-        return _published(claim, setting, case, task, label)
-    cut = _reduced(setting, case, task)
-    if claim.method == "end_to_end":
-        recipe = {key: value for key, value in cut.recipe.items() if key != "schedule"}
-        spec = run_spec(
-            "odn", setting, cut.task, "end_to_end", {}, cut.full_depth, recipe, label=label
-        )
-        return Trained(spec, Measure("top1", "full", TESTED))
-    options = {**case.search, **cut.search}
-    task = {**cut.task, "train_size": cut.epoch} if cut.epoch else cut.task
-    spec = run_spec(
-        "odn", setting, task, "optimal_depth", options, cut.budget, cut.recipe, label=label
-    )
-    measure = Measure("top1", claim.variant, TESTED, deepest=True)
-    return Trained(spec, measure, controls=_controls(claim, spec))
 
 
 def _published(
@@ -231,3 +294,56 @@ def _reduced(setting: Setting, case: Case, task: dict[str, Any]) -> Reduced:
         {"samples": 4_000},
         epoch=2_500,
     )
+
+
+IMAGES = {
+    "MNIST": (10, 1, 28),
+    "EMNIST-letters": (26, 1, 28),
+    "Fashion-MNIST": (10, 1, 28),
+    "SVHN": (10, 3, 32),
+    "CIFAR-10": (10, 3, 32),
+}
+"""Classes, channels and side in pixels."""
+
+FOUND = {"MNIST": 2, "EMNIST-letters": 3, "Fashion-MNIST": 6, "SVHN": 5, "CIFAR-10": 11}
+"""The depth that the paper's search ended at (Table I)."""
+
+COUNTING = "fvcore_train"
+
+CONTAINER = 0.002
+"""Share of a file by which what is pickled, and the file's own name, move its size."""
+UNSTATED = (
+    f"a state dict or a whole module, and the file's name, move the size by up to {CONTAINER:.1%}, "
+    "and the paper does not say what it saved"
+)
+
+
+@cache
+def whole(arch: str, dataset: str) -> DepthNetwork:
+    """The network with an exit behind each block."""
+    import torch
+
+    from benchmarks.papers.counts import network
+    from methods.optimal_depth.network import depth_network
+    from tasks.classification.classifier import Classifier
+
+    with torch.device("meta"):
+        return depth_network(Classifier(network(arch, *IMAGES[dataset]), 0.0))
+
+
+def truncated(arch: str, dataset: str, depth: int | None) -> nn.Module:
+    """The network up to the exit of a depth; None is the full depth."""
+    full = whole(arch, dataset)
+    return full.truncated(len(full.blocks) if depth is None else depth)
+
+
+@cache
+def disk_size(arch: str, dataset: str, depth: int | None) -> Quantity:
+    """Bytes of the truncated network's state dict."""
+    from benchmarks.papers.counts import state_dict_bytes
+
+    found = state_dict_bytes(truncated(arch, dataset, depth))
+    return replace(found, band=CONTAINER * found.values[PLAIN], convention=UNSTATED)
+
+
+paper = OptimallyDeepNetworks("odn")

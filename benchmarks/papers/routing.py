@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
 
-from benchmarks.papers.cautions import INCONSISTENT, NOT_RUN, caution
+from benchmarks.papers.cautions import INCONSISTENT, NOT_RUN
 from benchmarks.papers.claims import EXACT, ON_HARDWARE, Claim, read_claims
 from benchmarks.papers.differences import differences
+from benchmarks.papers.paper import paper_of
 from benchmarks.papers.routes import PAPER, Counted, Excluded, Route, Setting, Trained
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError, did_you_mean, unknown_name
-
-PAPERS = {
-    "adn": "benchmarks.papers.adn",
-    "odn": "benchmarks.papers.odn",
-    "swn": "benchmarks.papers.swn",
-    "mind": "benchmarks.papers.mind",
-    "repl": "benchmarks.papers.repl",
-}
-"""Modules whose ``route(claim, setting)`` turns a paper's trained figures into runs."""
 
 MATCHED = ("dataset", "arch", "method", "variant", "metric")
 """Columns of a claim that ``--row`` looks at."""
@@ -81,19 +72,19 @@ def route(claim: Claim, setting: Setting) -> Route:
     """
     if claim.metric in EXACT:
         return Counted()
-    warning = caution(claim)
+    paper = paper_of(claim.paper)
+    warning = paper.caution(claim)
     if warning is not None and warning.verdict != INCONSISTENT:
         return Excluded(warning.verdict, warning.reason)
     tasks, methods = _known()
     if claim.task not in tasks:
         return Excluded(NOT_RUN, f"the task {claim.task} is not in the project")
-    method = "adaptive_depth" if claim.method.endswith("-ADN (base)") else claim.method
-    if method not in methods:
+    if paper.method(claim) not in methods:
         return Excluded(NOT_RUN, f"method not in the project: {claim.method}")
-    found = _of_paper(claim, setting)
+    found = paper.route(claim, setting)
     if isinstance(found, Excluded) or setting.profile == PAPER:
         return found
-    published = _of_paper(claim, replace(setting, profile=PAPER))
+    published = paper.route(claim, replace(setting, profile=PAPER))
     assert isinstance(published, Trained)
     changes = differences(published.spec, found.spec)
     told = f"the {setting.profile} profile has {'; '.join(changes)}"
@@ -104,11 +95,6 @@ def route(claim: Claim, setting: Setting) -> Route:
 def _known() -> tuple[frozenset[str], frozenset[str]]:
     """Names of tasks and methods: looking for them takes a while, and claims are many."""
     return frozenset(TASKS.names()), frozenset(METHODS.names())
-
-
-def _of_paper(claim: Claim, setting: Setting) -> Trained | Excluded:
-    found: Trained | Excluded = importlib.import_module(PAPERS[claim.paper]).route(claim, setting)
-    return found
 
 
 def on_hardware(claim: Claim) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.papers.cautions import NOT_RUN
 from benchmarks.papers.claims import Claim
+from benchmarks.papers.paper import Paper
+from benchmarks.papers.quantity import PLAIN, Quantity
 from benchmarks.papers.routes import (
     DATASETS,
     PAPER,
@@ -21,6 +24,55 @@ from benchmarks.papers.routes import (
     sgd,
     steps_at,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SuperWeightNetworks(Paper):
+    """Teterwak et al., SuperWeight networks."""
+
+    def route(self, claim: Claim, setting: Setting) -> Trained | Excluded:
+        """The ensemble that a claim is of; the paper's baselines are quoted ones."""
+        if claim.method != "superweight":
+            return Excluded(NOT_RUN, QUOTED)
+        if claim.arch != "wrn28_10":
+            return Excluded(
+                NOT_RUN, f"the paper does not say how many parameters {claim.arch} shared"
+            )
+        clean = claim.dataset.removesuffix("-C")
+        if clean not in DATASETS:
+            return Excluded(NOT_RUN, f"how to train on {claim.dataset} is not known here")
+        corrupted = clean != claim.dataset
+        heterogeneous = "HE" in claim.variant.split("-")[-1] or "heterogeneous" in claim.variant
+        options = _options(claim, heterogeneous)
+        spec = _spec(setting, DATASETS[clean], options, heterogeneous)
+        measure: Measure | str = Measure(claim.metric, f"members={MEMBERS}")
+        if corrupted:
+            metric = f"{claim.metric}@corrupted"
+            tested = setting.profile == PAPER
+            measure = Measure(metric, f"members={MEMBERS}") if tested else IN_PAPER_ALONE
+        told = {MADE_HERE: corrupted, FEWER_BINS: "bins" in options}
+        return Trained(spec, measure, tuple(text for text, holds in told.items() if holds), REMARKS)
+
+    def quantity(self, claim: Claim) -> Quantity | None:
+        """The figure of a claim in its unit; None for what the project cannot count."""
+        from benchmarks.papers.counts import stored_parameters
+
+        if claim.arch != "wrn28_10" or claim.metric != "params":
+            return None
+        if claim.method == "end_to_end":
+            return stored_parameters(member("wrn_28_10")) / 1e6
+        if claim.method == "deep_ensemble":
+            one = stored_parameters(member("wrn_28_10")).values[PLAIN]
+            doubt = f"4 times {one / 1e6:.3f} M; the printed figure is 4 times the rounded 36.5 M"
+            return Quantity({PLAIN: 4 * one / 1e6}, doubt=doubt)
+        budget = re.search(r"([\d.]+)M", claim.variant)
+        if claim.method != "superweight" or budget is None:
+            return None
+        archs = HETEROGENEOUS if "-HE" in claim.variant else HOMOGENEOUS
+        return ensemble(archs, round(float(budget[1]) * 1e6)) / 1e6
+
 
 EPOCHS = 200
 SEARCH_EPOCHS = 20
@@ -56,28 +108,6 @@ FEWER_BINS = (
     "budget here"
 )
 QUOTED = "the figure is taken from prior work, as the paper says of all its baselines"
-
-
-def route(claim: Claim, setting: Setting) -> Trained | Excluded:
-    """The ensemble that a claim is of; the paper's baselines are quoted ones."""
-    if claim.method != "superweight":
-        return Excluded(NOT_RUN, QUOTED)
-    if claim.arch != "wrn28_10":
-        return Excluded(NOT_RUN, f"the paper does not say how many parameters {claim.arch} shared")
-    clean = claim.dataset.removesuffix("-C")
-    if clean not in DATASETS:
-        return Excluded(NOT_RUN, f"how to train on {claim.dataset} is not known here")
-    corrupted = clean != claim.dataset
-    heterogeneous = "HE" in claim.variant.split("-")[-1] or "heterogeneous" in claim.variant
-    options = _options(claim, heterogeneous)
-    spec = _spec(setting, DATASETS[clean], options, heterogeneous)
-    measure: Measure | str = Measure(claim.metric, f"members={MEMBERS}")
-    if corrupted:
-        metric = f"{claim.metric}@corrupted"
-        tested = setting.profile == PAPER
-        measure = Measure(metric, f"members={MEMBERS}") if tested else IN_PAPER_ALONE
-    told = {MADE_HERE: corrupted, FEWER_BINS: "bins" in options}
-    return Trained(spec, measure, tuple(text for text, holds in told.items() if holds), REMARKS)
 
 
 def _options(claim: Claim, heterogeneous: bool) -> dict[str, Any]:
@@ -127,3 +157,45 @@ def _spec(setting: Setting, dataset: str, options: dict[str, Any], heterogeneous
     if setting.profile != PAPER and searched:
         options = {**options, "search_epochs": None, "search_share": searched / EPOCHS}
     return run_spec("swn", setting, task, "superweight", options, budget, recipe)
+
+
+TEMPLATES = "templates"
+"""The paper's counting: norms, classifiers and coefficients lie outside the budget."""
+
+HOMOGENEOUS = ("wrn_28_10",) * 4
+BINS = 4
+MOST_IN_BINS = 69_836_800
+"""Elements of the homogeneous ensemble's banks in 4 bins, 8 templates a block: there is no more."""
+
+
+@cache
+def member(arch: str) -> nn.Module:
+    """A member for CIFAR-100."""
+    from benchmarks.papers.counts import network
+
+    return network(arch, classes=100, channels=3, size=32)
+
+
+def ensemble(archs: tuple[str, ...], budget: int) -> Quantity:
+    """Parameters of an ensemble on banks: the templates, and everything that is stored."""
+    from benchmarks.papers.counts import stored_parameters
+    from methods.superweight.banks import depth_bins, per_layer, plan_banks
+    from methods.superweight.ensemble import convolutions, weight_shapes
+
+    members = [member(arch) for arch in archs]
+    shapes = weight_shapes(members)
+    bins = budget <= MOST_IN_BINS
+    plan = plan_banks(shapes, depth_bins(shapes, BINS) if bins else per_layer(shapes), budget)
+    blocks = [block for bank in plan for block in bank]
+    templates = sum(block.parameters for block in blocks)
+    coefficients = sum(len(block.users) * block.templates for block in blocks)
+    shared = sum(conv.weight.numel() for m in members for conv in convolutions(m))
+    private = sum(stored_parameters(m).values[PLAIN] for m in members) - shared
+    return Quantity(
+        {PLAIN: templates + coefficients + private, TEMPLATES: templates},
+        own=TEMPLATES,
+        remark="" if bins else f"a cluster a layer; {BINS} bins cannot use more than 69.84 M",
+    )
+
+
+paper = SuperWeightNetworks("swn")

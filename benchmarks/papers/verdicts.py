@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.analysis.statistics.equivalence import CONTRADICTED, REPRODUCED
-from benchmarks.papers.cautions import NOT_COMPARABLE, NOT_RUN, caution
+from benchmarks.papers.cautions import NOT_COMPARABLE, NOT_RUN
 from benchmarks.papers.claims import EXACT, ON_HARDWARE, Claim
+from benchmarks.papers.paper import paper_of
 from benchmarks.papers.quantity import PLAIN, Quantity
 from methods.base import METHODS
 from tasks.base import TASKS
 from tasks.errors import UserError
-
-PAPERS = {
-    "adn": "benchmarks.papers.adn_counts",
-    "odn": "benchmarks.papers.odn_counts",
-    "swn": "benchmarks.papers.swn_counts",
-    "mind": "benchmarks.papers.mind_counts",
-}
-"""Modules whose ``quantity(claim)`` computes a paper's exact figures."""
 
 _ROUNDING = 1e-9
 """A figure that ends in 5 may be rounded either way, whatever binary fractions say."""
@@ -71,7 +63,7 @@ def check(claim: Claim) -> Checked:
         found = quantity(claim)
     except UserError as error:  # a package that does not work here, which only some claims need
         return Checked(claim, NOT_RUN, str(error))
-    warning = caution(claim)
+    warning = paper_of(claim.paper).caution(claim)
     if warning is not None:
         if found is None:
             return Checked(claim, warning.verdict, warning.reason)
@@ -85,11 +77,7 @@ def check(claim: Claim) -> Checked:
 
 def quantity(claim: Claim) -> Quantity | None:
     """The claim's figure as computed; None where it is no exact one or cannot be had."""
-    if claim.metric not in EXACT or claim.paper not in PAPERS:
-        return None
-    compute: Callable[[Claim], Quantity | None]
-    compute = importlib.import_module(PAPERS[claim.paper]).quantity
-    return compute(claim)
+    return paper_of(claim.paper).quantity(claim) if claim.metric in EXACT else None
 
 
 def compare(claim: Claim, found: Quantity) -> Checked:
@@ -125,8 +113,7 @@ def not_checked(claim: Claim) -> tuple[str, str]:
     """Verdict and reason for a claim that was not computed."""
     if claim.task not in TASKS.names():
         return NOT_RUN, f"the task {claim.task} is not in the project"
-    method = "adaptive_depth" if claim.method.endswith("-ADN (base)") else claim.method
-    if method not in METHODS.names():
+    if paper_of(claim.paper).method(claim) not in METHODS.names():
         return NOT_RUN, f"method not in the project: {claim.method}"
     if claim.metric in ON_HARDWARE:
         where = claim.hardware or "hardware that the paper does not name"

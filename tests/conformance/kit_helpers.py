@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.conformance.checking import CHECK_NAMES, run_check
 from benchmarks.conformance.finding import Finding
 from benchmarks.conformance.subject import Subject
+from methods.base import METHODS
 
 
 def whole_and_short(
@@ -20,6 +21,7 @@ def whole_and_short(
     The other checks see as much after an epoch, unless the method's phases need more.
     """
     whole = Subject(name, options, task=task)
-    phased = name in whole.ground.settings and whole.ground.settings[name].epochs
+    trial = METHODS.get(name).tried_with.get(task)
+    phased = trial is not None and trial.epochs
     short = whole if phased else Subject(name, options, whole.arch, epochs=1, task=task)
     return [run_check(whole if check == "learns" else short, check) for check in CHECK_NAMES]

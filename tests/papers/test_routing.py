@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import benchmarks.papers.claims
-from benchmarks.papers import adn_recipes
-from benchmarks.papers.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN, caution
+from benchmarks.papers import adn
+from benchmarks.papers.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN
 from benchmarks.papers.claims import COLUMNS, EXACT, Claim, papers, read_claims
 from benchmarks.papers.differences import differences
+from benchmarks.papers.paper import paper_of
 from benchmarks.papers.routes import Counted, Excluded, Measure, Setting, Trained
-from benchmarks.papers.routing import PAPERS, route, select_claims
+from benchmarks.papers.routing import route, select_claims
 from benchmarks.records.row import METRICS
 from benchmarks.spec import RunSpec
 from methods.adaptive_depth.subnets import select_subnets
@@ -53,7 +54,8 @@ def trained(claim: Claim, profile: str = "paper", gpu: bool = False) -> Trained:
 
 
 def test_every_paper_with_claims_has_a_module() -> None:
-    assert sorted(PAPERS) == papers()
+    for name in papers():
+        assert paper_of(name).name == name
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
@@ -247,18 +249,18 @@ def test_claims_of_one_network_share_its_run() -> None:
     assert corrupted.changes  # the images are made here
 
 
-RESNET = adn_recipes.NETWORKS["resnet50"]
-SWIN = adn_recipes.NETWORKS["swin_t"]
+RESNET = adn.NETWORKS["resnet50"]
+SWIN = adn.NETWORKS["swin_t"]
 
 
-@pytest.mark.parametrize("name", adn_recipes.NETWORKS)
+@pytest.mark.parametrize("name", adn.NETWORKS)
 def test_what_an_official_command_asks_for_is_done_or_told(name: str) -> None:
     """Every flag of the command is known; a recipe that drifts from it says so."""
-    network = adn_recipes.NETWORKS[name]
+    network = adn.NETWORKS[name]
     flags = set(network.command)
-    assert flags <= set(adn_recipes.BUILT) | set(adn_recipes.MISSING)
+    assert flags <= set(adn.BUILT) | set(adn.MISSING)
     told = {flag for flag in flags if any(f"--{flag}" in each for each in network.departures)}
-    missing = flags & set(adn_recipes.MISSING)
+    missing = flags & set(adn.MISSING)
     known = {"train-crop-size", "val-resize-size", "interpolation", "stochastic-depth"}
     assert told == missing | flags & known
 
@@ -273,7 +275,7 @@ def test_what_an_official_command_asks_for_is_done_or_told(name: str) -> None:
     ],
 )  # fmt: skip
 def test_a_recipe_that_departs_from_the_command_says_so(
-    network: adn_recipes.Network, recipe: dict, options: dict, flag: str
+    network: adn.Network, recipe: dict, options: dict, flag: str
 ) -> None:
     changed = replace(
         network, recipe={**network.recipe, **recipe}, options={**network.options, **options}
@@ -314,7 +316,7 @@ def test_what_is_not_run_says_why() -> None:
 
 def test_claims_that_exclude_each_other_are_run_all_the_same() -> None:
     claim = one("mind", "2", "CIFAR-100", "mind-cnn", "top1")
-    warning = caution(claim)
+    warning = paper_of(claim.paper).caution(claim)
     assert warning is not None
     assert warning.verdict == INCONSISTENT
     assert trained(claim).changes

@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.cli.verify import verify as command
 from benchmarks.meters.operations import COUNTINGS
-from benchmarks.papers.cautions import CAUTIONS, INCONSISTENT, NOT_COMPARABLE, NOT_RUN
-from benchmarks.papers.claims import EXACT, Claim, read_claims
+from benchmarks.papers.cautions import INCONSISTENT, NOT_COMPARABLE, NOT_RUN
+from benchmarks.papers.claims import EXACT, Claim, papers, read_claims
+from benchmarks.papers.paper import paper_of
 from benchmarks.papers.quantity import PLAIN, Quantity
 from benchmarks.papers.verdicts import CONTRADICTED, REPRODUCED, Checked, check, compare, verify
 from methods.base import METHODS
@@ -72,12 +73,14 @@ def test_the_command_checks_all_papers_together_in_under_a_minute(
     assert json.loads(capsys.readouterr().out) == [each.as_dict() for each in checked()]
 
 
-def test_every_caution_is_about_some_claim_and_says_why() -> None:
-    for number, caution in enumerate(CAUTIONS):
+@pytest.mark.parametrize("paper", papers())
+def test_every_caution_is_about_some_claim_and_says_why(paper: str) -> None:
+    cautions = paper_of(paper).cautions
+    for number, caution in enumerate(cautions):
         meant = [
             claim
-            for claim in read_claims()
-            if caution.concerns(claim) and not any(c.concerns(claim) for c in CAUTIONS[:number])
+            for claim in read_claims([paper])
+            if caution.concerns(claim) and not any(c.concerns(claim) for c in cautions[:number])
         ]
         assert meant, caution
         assert all(caution.reason or claim.note for claim in meant), caution
@@ -143,13 +146,14 @@ def test_retinanets_figure_is_the_one_that_torchvision_prints() -> None:
 def test_a_package_that_does_not_work_leaves_its_claims_unrun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from benchmarks.papers import adn_detector_counts
+    from benchmarks.papers import adn
+    from tasks.openmmlab import scope
 
     def broken(scope: str) -> None:
         raise UserError(f"{scope} cannot be imported")
 
-    monkeypatch.setattr(adn_detector_counts, "openmmlab", broken)
-    adn_detector_counts.macs.cache_clear()
+    monkeypatch.setattr(scope, "openmmlab", broken)
+    adn.detector_macs.cache_clear()
     wanted = one("adn", arch="mask_rcnn_r50_fpn", variant="super", metric="gmacs").claim
     found = check(wanted)
     assert (found.verdict, found.computed) == (NOT_RUN, None)
@@ -202,7 +206,7 @@ def test_what_is_stored_for_an_ensemble_is_what_its_model_stores() -> None:
 
     from benchmarks.meters.parameters import parameters
     from benchmarks.papers.counts import network
-    from benchmarks.papers.swn_counts import ensemble
+    from benchmarks.papers.swn import ensemble
     from methods.superweight.banks import depth_bins, plan_banks
     from methods.superweight.ensemble import share_banks, weight_shapes
 

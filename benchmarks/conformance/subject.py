@@ -26,13 +26,14 @@ from benchmarks.engine.building import Built, build_run, prepared_model
 from benchmarks.engine.hooks import CheckpointHook
 from benchmarks.engine.random_state import random_state, set_random_state
 from benchmarks.engine.session import TrainingSession
-from benchmarks.engine.state import PhaseState, copy_weights
+from benchmarks.engine.state import PhaseState
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.spec import RunSpec
 from methods.base import METHODS, Trial
 from tasks.base import as_score
 from tasks.errors import UserError
+from tasks.modules import copy_weights
 
 
 class NoRun(Exception):  # noqa: N818 - a state, not an error

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from methods.base import PhaseResult
+from tasks.modules import copy_weights
 
 
 @dataclass
@@ -95,8 +96,3 @@ def _shared(
         return next((same for same in alike if torch.equal(same, value)), value)
 
     return {name: once(name, value) for name, value in weights.items()}
-
-
-def copy_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of a model's state on the host, so that it takes none of the device's memory."""
-    return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}

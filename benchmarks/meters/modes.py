@@ -9,21 +9,14 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from tasks.modules import eval_mode
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is restored at the end.
-
-    The flags are restored one by one: ``model.train()`` would also wake frozen norm layers.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    """Evaluation mode without gradients; every module's own mode is restored at the end."""
+    with eval_mode(model), torch.no_grad():
+        yield
 
 
 def forward(model: nn.Module, inputs: torch.Tensor) -> object:

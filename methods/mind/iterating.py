@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from methods.blocks import Block
 from methods.mind.controller import Controller, Plan
+from tasks.modules import eval_mode
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """``(x, z_k) -> z_{k+1}``, both (N, ...), image by image independent of the others."""
@@ -101,18 +102,6 @@ def _together(step: Step, x: Tensor, z: Tensor, epsilon: float, max_steps: int) 
     return Solution(z, steps, converged)
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each submodule has its own mode again."""
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, training in modes:
-            child.training = training
-
-
 def wrap(model: BaseModel, controller: Controller, freeze_norms: bool) -> None:
     """Hang the forwards on a model, its backbone and the wrapped blocks."""
     for index, block in enumerate(controller.wrapped):
@@ -169,7 +158,7 @@ class FixedPointForward:
         def averaged(inner: Tensor, z: Tensor) -> Tensor:
             return self._averaged(step(z, inner - z), z)
 
-        with torch.no_grad(), evaluating(module):
+        with torch.no_grad(), eval_mode(module):
             iterated = x.detach() if rows is None else x.detach()[rows]
             first = step(iterated)
             found = solve(
@@ -264,7 +253,7 @@ class TwoPassForward:
                 if isinstance(module, _BatchNorm):
                     module.eval()
         with controller.following_weights():
-            with evaluating(self.backbone):
+            with eval_mode(self.backbone):
                 controller.count(plain, x)
                 plan = controller.choose(plain, x)
             controller.plan = plan

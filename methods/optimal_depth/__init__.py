@@ -22,8 +22,9 @@ from methods.optimal_depth.network import (
     depth_network,
     truncate,
 )
-from methods.optimal_depth.schedule import BestWeights, DepthSchedule, Rule, on_host
+from methods.optimal_depth.schedule import BestWeights, DepthSchedule, Rule
 from tasks.errors import UserError
+from tasks.modules import copy_weights
 
 if TYPE_CHECKING:
     from mmengine.optim import OptimWrapper
@@ -246,7 +247,7 @@ class OptimalDepth(Method):
             changes = {"optimizer": {"lr": self.warmup_lr}, "schedule": [_COSINE]}
             yield Phase("warmup", epochs=self.warmup_epochs, changes=changes, keep=True)
             self._warming = False
-        warm = on_host(model)
+        warm = copy_weights(model)
         rule = self._search_rule()
         for depth in range(self.min_depth, self._deepest + 1):
             model.load_state_dict(warm)
@@ -312,7 +313,7 @@ class OptimalDepth(Method):
         self._keep(model, depth, best if tuned is None else max(best, tuned), cut)
 
     def _keep(self, model: BaseModel, depth: int, best: float | None, cut: str) -> None:
-        weights = on_host(truncate(model, depth))
+        weights = copy_weights(truncate(model, depth))
         self._found[depth] = Found(weights, best, cut)
         self._answer = depth
 

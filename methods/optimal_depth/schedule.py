@@ -9,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 
 from methods.curves import Curve
+from tasks.modules import copy_weights
 
 _ROUNDING = 1e-9
 """What binary fractions add to a rounded accuracy."""
@@ -100,7 +101,7 @@ class BestWeights(Hook):
     def before_train(self, runner: Any) -> None:
         """Keep the weights of the start, where they may stay the best."""
         if self._takes_part and self._best is None:
-            self._best = on_host(runner.model)
+            self._best = copy_weights(runner.model)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Keep the weights of a new best."""
@@ -108,7 +109,7 @@ class BestWeights(Hook):
             return
         value = self._curve[-1][self._metric]
         if value is not None and (self._top is None or value > self._top):
-            self._top, self._best = value, on_host(runner.model)
+            self._top, self._best = value, copy_weights(runner.model)
 
     def _validated(self, runner: Any) -> bool:
         return bool(self._curve) and self._curve[-1]["epoch"] == runner.epoch + 1
@@ -170,8 +171,3 @@ class DepthSchedule(BestWeights):
         """Restore it."""
         super().after_load_checkpoint(runner, checkpoint)
         self._decays = checkpoint["optimal_depth"]["decays"]
-
-
-def on_host(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of a model's state that takes none of the device's memory."""
-    return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}

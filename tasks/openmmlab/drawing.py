@@ -17,7 +17,7 @@ from mmengine.model import BaseModel
 from PIL import Image
 
 from tasks.base import Drawing
-from tasks.classification.evaluation import eval_mode
+from tasks.modules import eval_mode
 from tasks.openmmlab.pictures import LoadPicture
 from tasks.openmmlab.scope import openmmlab
 from tasks.pictures import save, side_by_side, spread

@@ -19,8 +19,8 @@ from torch import nn
 from torch.utils.data import Subset
 
 from tasks.base import BatchSource, Recipe, Score, Task, data_folder
-from tasks.classification.evaluation import eval_mode
 from tasks.errors import UserError, unknown_name
+from tasks.modules import eval_mode
 from tasks.openmmlab.batches import TrainBatches, evaluation_batches
 from tasks.openmmlab.config import (
     custom_imports,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tasks.openmmlab.ops.precision import computable
+from .precision import computable
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from tasks.openmmlab.ops.precision import computable
+from .precision import computable
 
 # Names in torchvision's order: stride, padding and dilation (height, width), groups of the
 # weight, groups of the offset. The two ops of mmcv name the same things differently.

@@ -10,8 +10,6 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
 
-from tasks.errors import UserError
-
 EXTENSION = "mmcv._ext"
 
 # The function of `mmcv._ext`, and the module of this package that holds it under the same name.
@@ -74,12 +72,12 @@ class _StandInLoader(Loader):
         """Fill the module.
 
         Raises:
-            UserError: torchvision's operators do not load beside the installed torch.
+            ImportError: torchvision's operators do not load beside the installed torch.
         """
         try:
             importlib.import_module("torchvision")
         except RuntimeError as error:
-            raise UserError(
+            raise ImportError(
                 "torchvision's operators do not load beside this torch: install a pair that "
                 f"belongs together, such as the one that constraints.txt pins ({error})"
             ) from error

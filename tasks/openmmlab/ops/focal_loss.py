@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.openmmlab.ops.precision import computable
+from .precision import computable
 
 
 @torch.no_grad()

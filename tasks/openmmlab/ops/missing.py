@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tasks.openmmlab.ops.finder import EXTENSION, PROVIDED, StandIn
+from .finder import EXTENSION, PROVIDED, StandIn
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,7 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from tasks.openmmlab.ops.precision import computable
+from .precision import computable
 
 # The methods of soft-NMS by mmcv's numbers; 0 is the naive one.
 LINEAR, GAUSSIAN = 1, 2

@@ -6,7 +6,7 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from tasks.openmmlab.ops.precision import computable
+from .precision import computable
 
 AVERAGE = 1
 

@@ -1,4 +1,4 @@
-"""What one run is told, and what rows call its method."""
+"""The run specification, and what rows call its method."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MethodEntry:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One task, one method, one seed, one budget: all that one run process is told."""
+    """One task, one method, one seed, one budget: everything that decides one run."""
 
     suite: fields.AnyText
     profile: fields.Profile
@@ -69,7 +69,7 @@ class RunSpec:
     method_file: fields.AnyText | None = None
     threads: fields.Count | None = None
     target: fields.TargetField = None
-    """Quality whose price in time, energy and operations is asked for."""
+    """Target metric for time-, energy- and FLOPs-to-target."""
 
     @property
     def method_label(self) -> str:
@@ -79,11 +79,11 @@ class RunSpec:
     @property
     def called(self) -> str:
         """``replacement(every=2) on digits with cifar_resnet8, seed 0``, without any import."""
-        told = [f"on {_name(self.task_options.get('dataset', self.task))}"]
+        parts = [f"on {_name(self.task_options.get('dataset', self.task))}"]
         if "arch" in self.task_options:
-            told.append(f"with {_name(self.task_options['arch'])}")
+            parts.append(f"with {_name(self.task_options['arch'])}")
         method = MethodEntry(self.method, self.method_options, self.label).written
-        return f"{method} {' '.join(told)}, seed {self.seed}"
+        return f"{method} {' '.join(parts)}, seed {self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """A mapping that JSON can hold."""
@@ -121,12 +121,12 @@ def derive_label(
 ) -> str:
     """``replacement(operator=full)``: the name, and the options that differ from ``defaults``."""
     defaults = defaults or {}
-    told = [
+    shown = [
         f"{key}={_shown(value)}"
         for key, value in sorted(options.items())
         if key not in defaults or _plain(defaults[key]) != _plain(value)
     ]
-    return f"{method}({', '.join(told)})" if told else method
+    return f"{method}({', '.join(shown)})" if shown else method
 
 
 def method_defaults(name: str) -> dict[str, Any]:

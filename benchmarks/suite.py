@@ -246,13 +246,13 @@ def _either(values: Any) -> Any:
 
 def _with_baseline(suite: Suite) -> Suite:
     """The suite with its baseline as :attr:`MethodEntry.written`, where the file has a name."""
-    asked, known = suite.baseline, [method.written for method in suite.methods]
-    if not asked or asked in known:
+    baseline, known = suite.baseline, [method.written for method in suite.methods]
+    if not baseline or baseline in known:
         return suite
-    named = [method.written for method in suite.methods if method.name == asked]
+    named = [method.written for method in suite.methods if method.name == baseline]
     if not named:
-        raise Refusal(str(unknown_name("baseline", asked, known)), "baseline")
+        raise Refusal(str(unknown_name("baseline", baseline, known)), "baseline")
     if len(named) > 1:
-        problem = f"the baseline '{asked}' could be any of: {', '.join(named)}"
+        problem = f"the baseline '{baseline}' could be any of: {', '.join(named)}"
         raise Refusal(problem, "baseline")
     return replace(suite, baseline=named[0])

@@ -62,12 +62,12 @@ class Phase:
     """One stretch of training with its own optimizer and schedule.
 
     Each phase has its own rows for time and energy. ``share`` is the fraction of the run's budget
-    that the phase may spend; ``epochs`` asks for a number of its own instead, still counted
+    that the phase may spend; ``epochs`` is a number of epochs instead, still counted
     against the budget.
 
-    Where a meter ends the phase (seconds, joules, training FLOPs) nobody knows its length: a hook
-    that needs it asks ``runner.train_loop.expected_iters``, a forecast that grows better, and not
-    ``max_iters``.
+    Where a meter ends the phase (seconds, joules, training FLOPs) its length is not known in
+    advance: a hook that needs it reads ``runner.train_loop.expected_iters``, a forecast that
+    improves, and not ``max_iters``.
     """
 
     name: str = "train"
@@ -78,7 +78,7 @@ class Phase:
     ``{"optimizer": {"lr": 0.001}, "schedule": []}``. What is set up once for the whole run cannot
     be among them: ``batch_size``, ``channels_last``, ``compile`` and ``tf32``."""
     stop: Callable[[Sequence[Mapping[str, float]]], bool] | None = None
-    """Asked after each validation, with the phase's curve so far: end the phase now?"""
+    """Called after each validation with the phase's curve so far; True ends the phase."""
     keep: bool = False
     """Keep the weights at the end of the phase, so that a resumed run sees them again."""
     keep_optimizer: bool = False
@@ -94,7 +94,7 @@ class Phase:
             )
         if self.epochs is not None and not 0 <= self.epochs < math.inf:
             raise UserError(
-                f"phase '{self.name}' asks for {self.epochs} epochs: give a number from 0 on"
+                f"phase '{self.name}' has {self.epochs} epochs: give a number of at least 0"
             )
 
 
@@ -122,7 +122,7 @@ class Method(abc.ABC):
     changes_nothing: ClassVar[bool] = False
     """True for a baseline that leaves the model as it is: silences the no-effect warning."""
     not_compiled: str = ""
-    """Why ``torch.compile`` cannot be asked for, as the end of a sentence; empty where it can."""
+    """Why ``torch.compile`` cannot be used, as the end of a sentence; empty where it can."""
     tried_with: ClassVar[Mapping[str, Trial]] = {}
     """How ``depthbench check`` tries the method, by task family, where the defaults of the method
     and of the kit do not suit."""
@@ -136,9 +136,9 @@ class Method(abc.ABC):
     def setup(self, task: TaskView) -> None:  # noqa: B027 - optional on purpose
         """Meet the task before ``prepare``: for methods that build further models.
 
-        An ensemble asks ``task.build_model(arch)`` for its members; most methods need nothing. The
-        view has no images: those of training come to :meth:`train_step`, those of the test split
-        are read after training alone.
+        An ensemble builds its members with ``task.build_model(arch)``; most need nothing. The view
+        has no images: those of training come to :meth:`train_step`, those of the test split are
+        read after training alone.
         """
 
     @abc.abstractmethod
@@ -156,7 +156,7 @@ class Method(abc.ABC):
         return model.train_step(data, optim_wrapper=optim_wrapper)
 
     def phases(self, model: BaseModel) -> Phases:
-        """Yield the phases of training; each ``yield`` gives back the phase's result.
+        """Yield the phases of training; each ``yield`` returns the phase's result.
 
         The generator may change the model between phases. On resume it is run again from the
         start with the recorded results, so it must depend on nothing else.
@@ -187,7 +187,7 @@ class Method(abc.ABC):
         Args:
             variant: its name in :meth:`variants`.
             model: the network, in evaluation mode.
-            batches: test batches as ``model.train_step`` eats them.
+            batches: test batches in the format that ``model.train_step`` takes.
 
         Returns:
             Values by metric name (``diversity``, ``top1@hard``); those that the harness does not

@@ -84,7 +84,7 @@ def apply_depth_matched(
     if not chosen:
         raise UserError(
             f"depth_matched would remove nothing: of the {len(view)} blocks none that was "
-            "asked for can go; give other blocks=[...], boundary=keep or a deeper network"
+            "requested can be removed; give other blocks=[...], boundary=keep or a deeper network"
         )
     for block in chosen:
         block.drop()

@@ -1,4 +1,4 @@
-"""Layers whose parameters are made from other tensors whenever they are asked for.
+"""Layers whose parameters are made from other tensors whenever they are used.
 
 A synthesised layer keeps its class's behaviour (convolution, linear, attention); only its weight
 tensors are properties instead of parameters. Its recipes hold what they are made of by plain

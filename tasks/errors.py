@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input or a missing resource, told in one sentence that says what to do.
+    """Bad input or a missing resource, as one sentence that says what to do.
 
     The command line prints the message without a traceback and exits with a non-zero code.
     """

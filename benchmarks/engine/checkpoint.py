@@ -47,7 +47,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def plain(value: Any, name: str) -> Any:
-    """``value`` of tensors and of what ``torch.load`` reads without being told to trust it.
+    """``value`` of tensors and of what ``torch.load`` reads without trusting it.
 
     Numbers of numpy become Python's, and mappings dicts.
 

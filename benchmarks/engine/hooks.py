@@ -57,7 +57,7 @@ class MeterHook(Hook):
 
 
 class StepEndHook(Hook):
-    """Book a step before anybody asks what has been spent, and before a checkpoint is saved."""
+    """Book a step before what has been spent is read, and before a checkpoint is saved."""
 
     priority = "LOW"
 
@@ -107,7 +107,7 @@ class LossHook(Hook):
 
 
 class ValidationHook(Hook):
-    """Validate at the end of an epoch, keep the curve and the best weights, ask whether to stop."""
+    """Validate at the end of an epoch, keep the curve and the best weights, maybe stop."""
 
     priority = "LOW"
 

@@ -34,9 +34,9 @@ def merge_recipe(default: Recipe, changes: Mapping[str, Any]) -> Recipe:
     if "schedule" in merged:
         merged["schedule"] = tuple(merged["schedule"])
     if "optimizer" in merged:
-        asked = merged["optimizer"]
-        same = asked.get("type", default.optimizer.get("type")) == default.optimizer.get("type")
-        merged["optimizer"] = {**default.optimizer, **asked} if same else dict(asked)
+        given = merged["optimizer"]
+        same = given.get("type", default.optimizer.get("type")) == default.optimizer.get("type")
+        merged["optimizer"] = {**default.optimizer, **given} if same else dict(given)
     return replace(default, **merged)
 
 

@@ -132,7 +132,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
 
 
 def operations_meter(spec: RunSpec) -> TrainOperations:
-    """Counts training FLOPs: densely where the budget asks for them, now and then elsewhere.
+    """Counts training FLOPs: in every step where the budget needs them, now and then elsewhere.
 
     A budget needs each operation counted; other runs go without a value where one has no known
     count.

@@ -155,11 +155,11 @@ class TrainingSession:
 
     def _batches_of(self, phase: Phase, source: BatchSource) -> int | None:
         """Batches that a phase may train on; None where only meters can tell."""
-        asked = None if phase.epochs is None else math.ceil(phase.epochs * len(source))
+        wanted = None if phase.epochs is None else math.ceil(phase.epochs * len(source))
         if self.metered or self.batches is None:
-            return asked
+            return wanted
         planned = max(1, round(phase.share * self.batches))
-        return min(self.batches - self._trained(), planned if asked is None else asked)
+        return min(self.batches - self._trained(), planned if wanted is None else wanted)
 
     def _run_phase(self, phase: Phase, source: BatchSource, resuming: bool) -> Any:
         batches = self._batches_of(phase, source)

@@ -30,7 +30,7 @@ class Spending:
 
     @property
     def waits(self) -> bool:
-        """Whether what is spent can only be told when the device has done it."""
+        """Whether what is spent is known only when the device has done it."""
         return any(unit != "train_flops" for unit in self._metered)
 
     def fraction(self, batches: int) -> float:

@@ -35,7 +35,7 @@ def trained_model(
 
     Args:
         folder: of the run, see :func:`benchmarks.records.run_folder.find_run`.
-        note: is told when code or data are not those that the run had, though its weights fit.
+        note: is called when code or data are not those that the run had, though its weights fit.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` in place of the run's.
 
     Raises:

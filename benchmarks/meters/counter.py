@@ -42,7 +42,7 @@ class OperationCounter(TorchDispatchMode):
 
     Raises:
         UserError: no such counting, or one by module, which only ``count_macs`` can do.
-        UnknownOperation: an operation ran that has no formula or, told at the end, work was done
+        UnknownOperation: an operation ran that has no formula or, raised at the end, work was done
             where it cannot be counted.
     """
 

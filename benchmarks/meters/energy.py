@@ -177,7 +177,7 @@ class EnergyMeter(Windows[_Reading]):
     def train_joules(self) -> float | None:
         """Joules of training over all phases by the counter as it was last sampled.
 
-        Nothing waits and nothing is asked of the driver, so that it is cheap in every step. None
+        Nothing waits and the driver is not called, so that it is cheap in every step. None
         where part of them is missing; :attr:`problem` then says why.
         """
         with self._lock:

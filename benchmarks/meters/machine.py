@@ -59,8 +59,8 @@ class Machine:
     Args:
         proc: the proc file system.
         cgroups: where control groups are mounted.
-        cores: those that this process may use; None asks the system.
-        tick: seconds of one unit of ``/proc/stat``; None asks the system.
+        cores: those that this process may use; None reads it from the system.
+        tick: seconds of one unit of ``/proc/stat``; None reads it from the system.
         clock: seconds, never going backwards.
     """
 

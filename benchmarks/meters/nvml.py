@@ -99,7 +99,7 @@ class NvmlDevice:
         return "power as the driver reports it"
 
     def processes(self) -> dict[int, int | None]:
-        """Process id to bytes of device memory (None: not told) of all compute processes."""
+        """Process id to bytes of device memory (None: unknown) of all compute processes."""
         found = self._call("nvmlDeviceGetComputeRunningProcesses", self._handle)
         return {p.pid: p.usedGpuMemory for p in found}
 

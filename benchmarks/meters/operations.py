@@ -41,7 +41,7 @@ class Count:
 
     Attributes:
         macs: of the whole pass.
-        inside: of the part of the model that was asked about.
+        inside: of the part of the model that is wanted.
         reads: whether values of tensors were read in Python or decided a shape: only then can
             another image of the same shape cost something else.
     """

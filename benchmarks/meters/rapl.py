@@ -17,7 +17,7 @@ from benchmarks.records.row import Measurement
 
 _METRIC = "energy_cpu_package"
 FRESH = 0.1
-"""Seconds for which a reading serves a budget, which asks in every step."""
+"""Seconds for which a reading serves a budget, which reads in every step."""
 MOST_WATTS = 1000.0
 """More than a CPU package draws: how soon its counter can wrap around follows from it."""
 

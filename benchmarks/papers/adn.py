@@ -120,7 +120,7 @@ HELD_OUT = 1_000
 TIMED_BATCH = 128
 """Table 3: 'batch 128' on an RTX 4090."""
 SMALL_BATCH = 8
-"""What stands for it where there is no such device."""
+"""In its place where there is no such device."""
 RESNET_V2_TABLE = "README (v2)"
 REMARK = f"{HELD_OUT:,} of the 1,281,167 training images validate instead"
 
@@ -158,9 +158,9 @@ def _method(claim: Claim, name: str, swin: Mapping[str, Any]) -> tuple[str, dict
     if claim.method == "end_to_end":
         base = claim.variant == "base"
         return ("base_net", {**swin}, "full") if base else ("end_to_end", {}, "full")
-    variant, *told = claim.variant.split("; ")
+    variant, *settings = claim.variant.split("; ")
     options: dict[str, Any] = {**swin}
-    for text in told:
+    for text in settings:
         options |= _ABLATIONS[text]
     if claim.arch in TABLE_2:
         variant = "base"
@@ -304,7 +304,7 @@ BUILT: Mapping[str, Callable[[Network], Any]] = {
     "val-resize-size": lambda network: 256,
     "stochastic-depth": lambda network: 0.2,  # torchvision's
 }
-"""What a recipe here does, by the flag of the command that asks for it."""
+"""What a recipe here does, by the flag of the command."""
 
 MISSING: Mapping[str, str] = {
     "mixup-alpha": "mixup",
@@ -582,7 +582,7 @@ MMDET = {
     "mask_rcnn_r50_fpn": "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
 }
 MMDET_INPUT = (800, 1280)
-"""Height and width that mmdet 2's ``get_flops.py`` takes unless told otherwise."""
+"""Height and width that mmdet 2's ``get_flops.py`` takes by default."""
 
 TORCHVISION_INPUT = (800, 800)
 """What torchvision's detectors resize a square picture to."""

@@ -128,9 +128,9 @@ def _judged(found: Finding, how: Trained, values: list[float], notes: list[str])
         return replace(found, verdict=NOT_COMPARABLE, reason=_joined(*notes, *how.changes))
     tolerance = tolerance_of(claim)
     judgement = judge(values, float(claim.value), tolerance)
-    told = [judgement.reason]
+    reasons = [judgement.reason]
     if judgement.verdict == UNDERPOWERED and found.n > 1:
-        told.append(
+        reasons.append(
             f"{judgement.more_seeds} more seeds would decide with a chance of 0.8"
             if judgement.more_seeds
             else "no reasonable number of seeds decides, so near to the edge it lies"
@@ -138,7 +138,7 @@ def _judged(found: Finding, how: Trained, values: list[float], notes: list[str])
     return replace(
         found,
         verdict=judgement.verdict,
-        reason=_joined(*told, *notes, *how.remarks),
+        reason=_joined(*reasons, *notes, *how.remarks),
         tolerance=tolerance,
         more_seeds=judgement.more_seeds,
     )
@@ -168,10 +168,10 @@ def measured(item: Item, how: Trained, rows: Rows) -> tuple[list[float], list[st
     notes: dict[str, list[int]] = {}
     for job in item.jobs:
         of_run = rows.get(job.run_id, ())
-        value, told = _value(of_run, how.measure, how.spec.method_options)
+        value, remarks = _value(of_run, how.measure, how.spec.method_options)
         if value is not None:
             values.append(value * how.measure.scale)
-        for note in told:
+        for note in remarks:
             notes.setdefault(note, []).append(job.seed)
     return values, [_with_seeds(note, seeds, len(item.jobs)) for note, seeds in notes.items()]
 

@@ -189,7 +189,7 @@ def parameters(arch: str, classes: int, chooses: bool) -> Quantity:
 
     Args:
         arch: of the network.
-        classes: told apart.
+        classes: of the classifier.
         chooses: whether the introspection network belongs to it.
     """
     from benchmarks.papers.counts import network, stored_parameters

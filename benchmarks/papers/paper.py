@@ -1,7 +1,7 @@
 """A paper: what is known of its claims, how they are counted, and how they are trained.
 
-Each is a file of its own, ``NAME.py``, beside its claims in ``NAME.csv``. ``verify`` asks it for a
-claim's ``quantity``, ``reproduce`` for its ``route``.
+Each is a file of its own, ``NAME.py``, beside its claims in ``NAME.csv``. ``verify`` uses a claim's
+``quantity``, ``reproduce`` its ``route``.
 """
 
 from __future__ import annotations

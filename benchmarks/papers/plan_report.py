@@ -119,11 +119,11 @@ def print_plan(reproduction: Reproduction, store: Store) -> None:
     if profile != PAPER:
         screen.print(Text(f"the profile {profile} gives no verdict on what is trained"))
     else:
-        told = Counter(filter(None, map(never_comparable, reproduction.items)))
-        for why, count in told.items():
+        reasons = Counter(filter(None, map(never_comparable, reproduction.items)))
+        for why, count in reasons.items():
             screen.print(Text(f"{count} will be run and not be comparable: {why}"))
-    reasons = Counter(filter(None, map(not_run, reproduction.items)))
-    for (verdict, reason), count in reasons.items():
+    left_out = Counter(filter(None, map(not_run, reproduction.items)))
+    for (verdict, reason), count in left_out.items():
         screen.print(Text(f"{count} {verdict}: {reason}"))
     screen.print(Text(cost(reproduction, store)))
 
@@ -131,16 +131,16 @@ def print_plan(reproduction: Reproduction, store: Store) -> None:
 def cost(reproduction: Reproduction, store: Store) -> str:
     """``2 of 6 runs to do: about 12 min of training, 0.4 CPU-hours``, and what that leaves out."""
     jobs, waiting = reproduction.jobs, left_to_do(reproduction, store)
-    told = f"{len(waiting)} of {len(jobs)} runs to do"
+    pending = f"{len(waiting)} of {len(jobs)} runs to do"
     if not waiting:
-        return told
+        return pending
     gpu = reproduction.setting.gpu
     spent = hours(waiting, gpu)
     seconds = None if spent is None else sum(job.seconds or 0.0 for job in waiting)
     unit = "GPU-hours" if gpu else "CPU-hours (of one core)"
     amount = "?" if spent is None else f"{spent:,.0f}" if spent >= 100 else f"{spent:.2g}"
     return (
-        f"{told}: about {duration(seconds)} of training, {amount} {unit}; {LEFT_OUT}; results "
+        f"{pending}: about {duration(seconds)} of training, {amount} {unit}; {LEFT_OUT}; results "
         f"would be in {store.path}"
     )
 

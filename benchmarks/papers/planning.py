@@ -77,7 +77,7 @@ def has_gpu(server: ForkServer, device: str) -> bool:
     """Whether runs on a device (auto, cpu, cuda, cuda:N) have a GPU.
 
     Raises:
-        UserError: a GPU was asked for that is not there.
+        UserError: the requested GPU is not there.
     """
     try:
         return bool(server.call(f"{WORK}:has_gpu", device, log=_TO_NOWHERE))
@@ -102,7 +102,7 @@ def plan_reproduction(
         reproduction: without items.
         claims: those meant.
         finished: ids of runs that need no estimate.
-        status: told what is being done.
+        status: called with what is being done.
 
     Raises:
         UserError: a claim cannot be counted, for reasons of this machine.
@@ -142,14 +142,14 @@ def _plan(
         return (), absent[task]
     specs = [replace(spec, seed=seed).to_dict() for seed in seeds]
     try:
-        kind, told = server.call(f"{WORK}:plan", specs, finished, log=_TO_NOWHERE)
+        kind, answer = server.call(f"{WORK}:plan", specs, finished, log=_TO_NOWHERE)
     except RunFailed as error:
         return (), f"{spec.called}: the process that checked it ended: {error.reason}"
     if kind == PLANNED:
-        return tuple(Job(planned) for planned in told), ""
+        return tuple(Job(planned) for planned in answer), ""
     if kind == ABSENT:
-        absent[task] = told
-    return (), told
+        absent[task] = answer
+    return (), answer
 
 
 def _filled(item: Item, checked: Any, found: dict[str, _Planned]) -> Item:

@@ -101,8 +101,8 @@ def markdown(reproduction: Reproduction, findings: Sequence[Finding]) -> str:
     shown = [[markdown_cell(cell) for cell in line] for line in body]
     align = ["right" if name in NUMBERS else "left" for name in HEADINGS]
     table = tabulate(shown, HEADINGS, tablefmt="pipe", disable_numparse=True, colalign=align)
-    told = "  \n".join(f"[{n}] {markdown_escape(text)}" for n, text in enumerate(notes, 1))
-    parts = [markdown_line(heading(reproduction) + "."), table, told, totals(findings) + "."]
+    legend = "  \n".join(f"[{n}] {markdown_escape(text)}" for n, text in enumerate(notes, 1))
+    parts = [markdown_line(heading(reproduction) + "."), table, legend, totals(findings) + "."]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

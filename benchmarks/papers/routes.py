@@ -56,7 +56,7 @@ class Trained:
         changes: where run and publication differ, so that the claim cannot be compared with it.
         remarks: what a reader must know about a run that can be compared.
         controls: runs on the same budget that tell what the method's own part is worth. They settle
-            no claim, and are made where they are asked for.
+            no claim, and run where they are requested.
     """
 
     spec: RunSpec

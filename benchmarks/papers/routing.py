@@ -87,8 +87,8 @@ def route(claim: Claim, setting: Setting) -> Route:
     published = paper.route(claim, replace(setting, profile=PAPER))
     assert isinstance(published, Trained)
     changes = differences(published.spec, found.spec)
-    told = f"the {setting.profile} profile has {'; '.join(changes)}"
-    return replace(found, changes=(told, *found.changes), remarks=())
+    reduced = f"the {setting.profile} profile has {'; '.join(changes)}"
+    return replace(found, changes=(reduced, *found.changes), remarks=())
 
 
 @cache

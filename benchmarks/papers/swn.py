@@ -52,8 +52,10 @@ class SuperWeightNetworks(Paper):
             metric = f"{claim.metric}@corrupted"
             tested = setting.profile == PAPER
             measure = Measure(metric, f"members={MEMBERS}") if tested else IN_PAPER_ALONE
-        told = {MADE_HERE: corrupted, FEWER_BINS: "bins" in options}
-        return Trained(spec, measure, tuple(text for text, holds in told.items() if holds), REMARKS)
+        departures = {MADE_HERE: corrupted, FEWER_BINS: "bins" in options}
+        return Trained(
+            spec, measure, tuple(text for text, holds in departures.items() if holds), REMARKS
+        )
 
     def quantity(self, claim: Claim) -> Quantity | None:
         """The figure of a claim in its unit; None for what the project cannot count."""

@@ -97,8 +97,8 @@ def compare(claim: Claim, found: Quantity) -> Checked:
         if abs(value - float(claim.value)) <= claim.half_unit + _ROUNDING:
             reason = found.remark
             if counting != found.own:
-                told = f"{found.own}, the paper's own counting, gives {own:.4g}"
-                reason = "; ".join(filter(None, (told, reason)))
+                other = f"{found.own}, the paper's own counting, gives {own:.4g}"
+                reason = "; ".join(filter(None, (other, reason)))
             return Checked(claim, REPRODUCED, reason, value, counting, plain)
     by_value: dict[str, list[str]] = {}
     for counting, value in found.values.items():

@@ -25,7 +25,7 @@ def has_gpu(device: str, report: Report) -> bool:
     """Whether runs on ``device`` (auto, cpu, cuda, cuda:N) have a GPU.
 
     Raises:
-        UserError: a GPU was asked for that is not there.
+        UserError: the requested GPU is not there.
     """
     return bool(select_device(device).type == "cuda")
 

@@ -22,7 +22,7 @@ class HiddenModuleError(UserError):
 def import_method_file(path: str | Path) -> None:
     """Run a Python file, so that its ``@METHODS.register`` decorators take effect.
 
-    A file is run once in a process, however often it is asked for. Modules beside it can be
+    A file is run once in a process, however often it is named. Modules beside it can be
     imported from then on; its folder comes last on the path, so that it replaces nothing.
 
     Raises:

@@ -22,7 +22,7 @@ TEACHER_CLASSES = 500
 
 
 class Recorder:
-    """Keeps what the forward pass under way shows to its taps, while it is asked to."""
+    """Keeps the activations that the taps of a forward pass see, while it is recording."""
 
     def __init__(self) -> None:
         self.on = False

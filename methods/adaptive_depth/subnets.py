@@ -51,7 +51,7 @@ class Switch:
 
 
 class Skippable(nn.Module):
-    """A block of a skippable sub-path: hands on its first argument when its stage skips."""
+    """A block of a skippable sub-path: returns its first argument when its stage skips."""
 
     def __init__(self, block: nn.Module, switch: Switch, flag: int) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ def resnet_view(backbone: nn.Module) -> BlockView:
 def describe(block: nn.Module) -> Parts | None:
     """The parts of a residual block of convolutions; None when it holds layers unknown here."""
     children = dict(block.named_children())
-    # mmdet and mmseg name a norm layer by its type: bn1 or gn1, told by norm1_name.
+    # mmdet and mmseg name a norm layer by its type: bn1 or gn1, as norm1_name says.
     norm_names = [getattr(block, f"norm{i}_name", f"bn{i}") for i in (1, 2, 3)]
     pairs = [
         (f"conv{i}", norm)

@@ -12,7 +12,7 @@ from tasks.errors import UserError
 
 
 class Skip(nn.Identity):
-    """What stands where a block was dropped: hands on its first argument.
+    """Takes the place of a dropped block: returns its first argument.
 
     Unlike ``nn.Identity`` it takes the further arguments that some blocks are called with.
     """
@@ -182,7 +182,7 @@ def register_view(
 ) -> Callable[[ViewFunction], ViewFunction]:
     """Decorate the function that gives the view of a backbone of class ``match``.
 
-    ``match`` may also be a predicate on the backbone. What is registered last is asked first, so
+    ``match`` may also be a predicate on the backbone. What is registered last is tried first, so
     a view of your own overrides a built-in one.
     """
     accepts = (lambda backbone: isinstance(backbone, match)) if isinstance(match, type) else match

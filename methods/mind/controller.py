@@ -258,7 +258,7 @@ class Controller(nn.Module):
             self._passes = None
 
     def finish(self, plan: Plan | None, images: int) -> None:
-        """Keep the outcome and, where it was asked for, the introspection loss.
+        """Keep the outcome and, where it is wanted, the introspection loss.
 
         Args:
             plan: of the pass that ended; None where nothing was to be iterated.

@@ -27,7 +27,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 LOOK_EVERY = 8
-"""Steps after which all images together are asked whether they stand still."""
+"""Steps between two checks of whether all images have converged."""
 
 
 class Solution(NamedTuple):

@@ -199,7 +199,7 @@ class OptimalDepth(Method):
         """Put a :class:`DepthNetwork` in the backbone's place, or one of ``fixed_depth``.
 
         Raises:
-            UserError: the backbone has no depths to choose from, or not those asked for.
+            UserError: the backbone has no depths to choose from, or not the requested ones.
         """
         network = depth_network(model)
         self._of = len(network.blocks)
@@ -386,7 +386,7 @@ class OptimalDepth(Method):
         return found
 
     def remark(self, variant: str) -> str:
-        """Whether the budget or the network ended before what was asked for."""
+        """Whether the budget or the network ended before what was requested."""
         depth = int(variant.removeprefix("depth=").partition("/")[0])
         if depth not in self._found:
             return ""

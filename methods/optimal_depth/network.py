@@ -19,7 +19,7 @@ class Exit(nn.Sequential):
         channels: the block's output width.
         num_classes: logits.
         normalise: begin with norm and ReLU, as the head of a pre-activation network does, whose
-            blocks hand on a plain sum.
+            blocks return a plain sum.
     """
 
     def __init__(self, channels: int, num_classes: int, normalise: bool) -> None:

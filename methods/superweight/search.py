@@ -194,7 +194,8 @@ _TOO_SHORT = (
 class GradientSearch(Hook, abc.ABC):
     """Sum gradients over a stretch of a phase, then decide once.
 
-    Where a meter ends the phase nobody knows its length: then the stretch is found on the way.
+    Where a meter ends the phase, whose length is then not known in advance, the stretch is found
+    while training.
     The sums travel in checkpoints; what is decided is kept in buffers of the model.
     """
 
@@ -304,7 +305,7 @@ class ClusterSearch(GradientSearch):
         group: Algorithm 1 or its official variant.
         whole_epoch: sum over the phase's last epoch (its last whole one where a meter ends it);
             else take its last batch alone.
-        epochs: the epochs that the phase must have, if it asked for a number.
+        epochs: the epochs that the phase must have, if it was given a number.
     """
 
     name = "superweight_clusters"

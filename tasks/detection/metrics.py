@@ -127,7 +127,7 @@ def _sizes_present(metric: coco_metric.CocoMetric) -> dict[str, bool]:
 def _precisions() -> Iterator[dict[str, np.ndarray]]:
     """Keep the precisions of every COCO evaluation made inside, by kind.
 
-    CocoMetric hands on a few means of them with three decimals.
+    CocoMetric returns a few means of them with three decimals.
     """
     kept: dict[str, np.ndarray] = {}
     evaluation = coco_metric.COCOeval

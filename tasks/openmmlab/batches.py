@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 @contextmanager
 def drawn_from(*seeds: int) -> Iterator[None]:
-    """Seed the global generators that transforms draw from; give back their states at the end."""
+    """Seed the global generators that transforms draw from; restore their states at the end."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     first, second = (int(n) for n in np.random.SeedSequence(seeds).generate_state(2))
     random.seed(first)

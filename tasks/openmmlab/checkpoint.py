@@ -33,7 +33,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors by name, on the CPU.
 
     Reads what ``torch.save`` wrote, without running code that the file may hold, and safetensors
-    (told by the suffix). Objects beside the tensors are dropped, and the log names them.
+    (known by the suffix). Objects beside the tensors are dropped, and the log names them.
 
     Raises:
         UserError: the file is absent, or no checkpoint.

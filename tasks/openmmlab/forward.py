@@ -73,7 +73,7 @@ def fixed_proposals(model: nn.Module, inputs: torch.Tensor) -> Iterator[None]:
                 masked_image_by_image(getattr(model, "roi_head", None), found, inputs)
             )
         if inputs.is_meta:
-            # Which proposals belong to which feature level is asked of their values.
+            # Which proposals belong to which feature level depends on their values.
             scope.enter_context(fx_config.patch(meta_nonzero_assume_all_nonzero=True))
         yield
 

@@ -275,7 +275,7 @@ class OpenMMLabTask(Task):
             return self.scores(outputs(), split)
 
     def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:
-        """Standard normal (batch_size, 3, H, W) at the costed size, padded as the model asks."""
+        """Standard normal (batch_size, 3, H, W) at the costed size, padded as the model wants."""
         width, height = self._cost_size or self.test_size()
         divisor = padded_to(self.config.model.get("data_preprocessor") or {})
         height, width = (-(-side // divisor) * divisor for side in (height, width))

@@ -43,7 +43,7 @@ def fit_pipelines(
         if old_size is not None:
             share = image_size[0] / old_size[0], image_size[1] / old_size[1]
     crop = crop_size or (_scaled(old_crop, share) if old_crop else None)
-    _set_crop(config, train, crop, asked=crop_size is not None)
+    _set_crop(config, train, crop, required=crop_size is not None)
     _set_inference(config.model, crop, share, inference, keep=crop_size is None)
 
 
@@ -104,11 +104,11 @@ def _crop(dataset: Any) -> Size | None:
     return found[0] if found else None
 
 
-def _set_crop(config: Config, dataset: Any, crop: Size | None, asked: bool) -> None:
+def _set_crop(config: Config, dataset: Any, crop: Size | None, required: bool) -> None:
     """Crop to one size and pad smaller pictures to it, so that a batch can be stacked."""
     if crop is None:
         return
-    if asked and _crop(dataset) is None:
+    if required and _crop(dataset) is None:
         raise UserError("the training pipeline of the config crops nothing: leave out crop_size")
     height_width = crop[::-1]
 

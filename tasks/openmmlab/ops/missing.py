@@ -1,4 +1,4 @@
-"""Which ops a model would ask for in vain, told before training starts."""
+"""Ops that a model needs and that have no stand-in, found before training starts."""
 
 from __future__ import annotations
 

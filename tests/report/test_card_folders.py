@@ -97,7 +97,7 @@ def test_every_published_run_is_explained_and_its_sums_hold() -> None:
 
 
 def test_last_and_best_are_those_of_the_rows() -> None:
-    folder = next(f for f in FOLDERS if f.name.startswith("digits-depth_matched-s0"))
+    folder = next(f for f in FOLDERS if f.name.startswith("digits-cifar_resnet26-depth_matched-s0"))
     document = explanation(read_run(folder))
     top = document["quality"]["values"]["full"]["top1"]
     assert top["test"] == 98.35164835164835
@@ -266,7 +266,7 @@ def test_a_built_in_suite_goes_on_with_the_options_that_it_was_given(
     monkeypatch.chdir(broken.parents[2])
     path = broken / "manifest.json"
     manifest = json.loads(path.read_text())
-    source = next(f for f in FOLDERS if f.name.startswith("digits-end_to_end-s1-d39"))
+    source = next(f for f in FOLDERS if f.name.startswith("digits-cifar_resnet26-end_to_end-s1"))
     manifest["spec"] = json.loads((source / "manifest.json").read_text())["spec"]
     for changes, command in (
         ({}, "depthbench run quickstart --results results"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine.model import BaseModel
 
@@ -157,7 +158,8 @@ def scores(
                 found[name, split] = found[name, "val"]
                 continue
             values = built.task.evaluate(network, split, built.device)
-            if split == "test" and isinstance(values, Judged):
+            of_test = split == "test" or built.task.val_is_test
+            if of_test and isinstance(values, Judged):
                 outcomes[name] = values.outcomes
             found[name, split] = {key: as_score(value) for key, value in values.items()}
     return found

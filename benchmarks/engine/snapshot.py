@@ -85,7 +85,15 @@ class InTraining:
     def load(self, saved: Mapping[str, Any]) -> None:
         """Take over a checkpoint: structure and weights, companions, the method's own state."""
         self.reshape(saved.get("structure"))
-        self.model.load_state_dict(saved["state_dict"])
+        try:
+            self.model.load_state_dict(saved["state_dict"])
+        except RuntimeError as error:
+            if saved.get("structure") is not None:
+                raise
+            raise UserError(
+                "the checkpoint's weights do not fit the prepared network: a method whose network "
+                f"changes while it trains must define structure and restructure ({error})"
+            ) from error
         self._load_companions(saved.get("companions") or {})
         self.method.load_state_dict(saved.get("method") or {})
 

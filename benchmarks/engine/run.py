@@ -28,7 +28,7 @@ from benchmarks.records import cells
 from benchmarks.records.files import write_json_atomic, write_text_atomic
 from benchmarks.records.manifest import Segments, environment, now
 from benchmarks.records.outcomes import write_outcomes
-from benchmarks.records.row import stored_metrics
+from benchmarks.records.row import Measurement, stored_metrics
 from benchmarks.records.store import RUNNING, read_manifest, write_finished_run
 from benchmarks.records.verification import OUTCOMES
 from benchmarks.spec import RunSpec
@@ -106,6 +106,7 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         networks = evaluate(built, session.held, state, table, meters, outcomes)
     for phase, measurement in phase_rows(built, meters, state, planned["batches_per_epoch"]):
         table.add("", phase, measurement)
+    table.add("", "setup", Measurement("budget_spent", 100 * session.spent))
     for measurement in start.costs() if start is not None else ():
         table.add("", INIT_FROM, measurement)
     for measurement in run_rows(meters, model, session.held.companions):

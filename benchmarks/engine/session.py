@@ -84,6 +84,8 @@ class TrainingSession:
     metered: Mapping[str, float] = field(default_factory=dict)
     optimizer_steps: float | None = None
     held: InTraining = field(init=False)
+    spent: float = field(init=False, default=0.0)
+    """The fraction of the budget that all phases have spent."""
 
     @property
     def checkpoint(self) -> Path:
@@ -145,6 +147,7 @@ class TrainingSession:
                 self.held.load(saved)
             result = self._run_phase(phase, source, resuming)
             saved = None
+        self.spent = min(1.0, self._spent())
         if not finished and overrides(self.method, "finish"):
             self._finish()
         return self.state

@@ -84,6 +84,7 @@ METRICS: dict[str, Metric] = {
     "counting_time": Metric("s", "lower", title="time of steps whose operations were counted"),
     "charged_time": Metric("s", "lower", title="untimed steps at the median step"),
     "unbudgeted_time": Metric("s", "lower", title="time outside the budget"),
+    "budget_spent": Metric("%", "", title="budget spent"),
     "total_time": Metric("s", "lower", title="total time"),
     "batches": Metric("count", "", title="batches"),
     "samples": Metric("count", "", title="images trained on"),

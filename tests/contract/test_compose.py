@@ -33,9 +33,7 @@ def test_a_list_of_methods_is_one_method_with_both_names() -> None:
 def test_all_parts_act(tmp_path: Path) -> None:
     parts = [{"replacement": {"every": 2, "boundary": "single"}}, "kind_sam"]
     both, _ = trained(tmp_path / "both", spec("compose", 1, methods=parts))
-    one, _ = trained(
-        tmp_path / "one", spec("replacement", 1, every=2, boundary="single")
-    )
+    one, _ = trained(tmp_path / "one", spec("replacement", 1, every=2, boundary="single"))
     size = sum(p.numel() for p in both.model.parameters())
     assert size == sum(p.numel() for p in one.model.parameters())
     assert any(
@@ -49,7 +47,10 @@ def test_all_parts_act(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        (["kind_sam", "kind_two_updates"], "kind_sam and kind_two_updates cannot be composed.*step"),
+        (
+            ["kind_sam", "kind_two_updates"],
+            "kind_sam and kind_two_updates cannot be composed.*step",
+        ),
         (["kind_two_phases", "mind"], "both define phases"),
         (["replacement"], "at least two"),
         (["replacement", "kind_samm"], "did you mean 'kind_sam'"),

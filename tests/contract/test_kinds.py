@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from contract import kinds  # noqa: F401  (registers them)
+from contract import kinds
 
 from benchmarks.budget import Budget
 from benchmarks.conformance.checking import run_check

@@ -206,7 +206,7 @@ class Method(abc.ABC):
         for the best ones, and must depend on nothing else.
 
         Args:
-            model: the trained model, in evaluation mode.
+            model: the trained model, in evaluation mode; no gradients are kept.
             batches: one epoch of training batches.
         """
 

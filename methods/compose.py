@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from methods.base import METHODS, Method, Phases, Trial, overrides
+from methods.base import METHODS, Method, Phases, overrides
 from tasks.errors import UserError
 from tasks.registry import build
 
@@ -34,11 +34,6 @@ class Compose(Method):
 
     methods: Sequence[str | Mapping[str, Any]]
     """Names, or ``{name: {option: value}}``, in the order in which they prepare."""
-
-    tried_with: ClassVar[Mapping[str, Trial]] = dict.fromkeys(
-        ("classification", "detection", "segmentation"),
-        Trial({"methods": ["replacement", "checkpointing"]}),
-    )
 
     def __post_init__(self) -> None:
         """Build the parts.

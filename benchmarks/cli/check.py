@@ -79,7 +79,8 @@ def check(
             print(as_text(checked_methods[-1], verbose) + "\n", flush=True)
     if as_json:
         print(json.dumps(as_document(checked_methods, checked_tasks), indent=2))
-    if not all(one.passed for one in (*checked_methods, *checked_tasks)):
+    passed = [one.passed for one in checked_methods] + [one.passed for one in checked_tasks]
+    if not all(passed):
         raise typer.Exit(1)
 
 

@@ -78,7 +78,7 @@ def figure_lines(figures: Sequence[Figure]) -> list[str]:
 def as_document(checked: Sequence[Checked], tasks: Sequence[CheckedTask] = ()) -> dict[str, Any]:
     """What ``--json`` prints; figures are in base units."""
     return {
-        "passed": all(one.passed for one in (*checked, *tasks)),
+        "passed": all(one.passed for one in checked) and all(one.passed for one in tasks),
         "tasks": [
             {
                 "task": one.task,

@@ -138,7 +138,7 @@ def kill_points(steps: int, phases: Sequence[int]) -> list[int]:
         phases: batches of each phase.
     """
     ends = {sum(phases[: number + 1]) for number in range(len(phases))}
-    found = []
+    found: list[int] = []
     for part in (0.3, 0.55, 0.8):
         kill = next((k for k in range(round(part * steps) + 1, steps + 1) if k - 1 not in ends), 0)
         if kill > max(found, default=1):

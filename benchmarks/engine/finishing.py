@@ -45,7 +45,8 @@ def finish(task: Task, method: Method, model: BaseModel, recipe: Recipe, seed: i
     batches = Counted(task.batches(recipe.batch_size, seed, device).epoch(0))
     model.eval()
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), sealed_test_split("the method, in finish"):
+    sealed = sealed_test_split("the method, in finish")
+    with torch.no_grad(), torch.random.fork_rng(devices), sealed:
         torch.manual_seed(seed)
         method.finish(model, batches)
     model.eval()

@@ -3,8 +3,8 @@
 A run's records are its manifest, its rows, its learning curve and the outcomes of test images. When
 a run ends, well or not, the SHA-256 of each goes into ``digest.json``, the last file that is
 written. :func:`read_record` is the one way in which an ended run is read: it compares all records
-with the digest, and names the first that differs. This guards against accidents and careless editing, not against somebody who computes
-the digest again.
+with the digest, and names the first that differs. This guards against accidents and careless
+editing, not against somebody who computes the digest again.
 
 Records without a digest are of schema 1, from before there was one: they are read, and are
 unverified.

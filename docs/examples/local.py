@@ -2,11 +2,11 @@ import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
 from methods import METHODS, Method, block_view
+from methods.step import backward, update
 
 
 @METHODS.register("local")
@@ -44,12 +44,8 @@ class Local(Method):
             loss = model(**batch, mode="loss")["loss"]
         for hook in hooks:
             hook.remove()
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        gradients = torch.autograd.grad(loss + sum(losses), parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        optim_wrapper.step()
-        optim_wrapper.zero_grad()
+        backward(optim_wrapper, loss + sum(losses))
+        update(optim_wrapper)
         return {"loss": loss.detach()}
 
     def variants(self, model):

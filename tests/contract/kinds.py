@@ -93,6 +93,28 @@ class SAM(Method):
         return {"loss": first.detach()}
 
 
+@METHODS.register("kind_gradients")
+@dataclass
+class ByHand(Method):
+    """Gradients written by hand, as local rules of learning do; these are those of autograd."""
+
+    changes_nothing = True
+
+    def prepare(self, model):
+        return model
+
+    def train_step(self, model, data, optim_wrapper):
+        with optim_wrapper.optim_context(model):
+            batch = model.data_preprocessor(data, True)
+            loss = model(**batch, mode="loss")["loss"]
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        slopes = torch.autograd.grad(optim_wrapper.scale_loss(loss), parameters)
+        for parameter, slope in zip(parameters, slopes, strict=True):
+            parameter.grad = slope if parameter.grad is None else parameter.grad + slope
+        update(optim_wrapper)
+        return {"loss": loss.detach()}
+
+
 @METHODS.register("kind_two_updates")
 @dataclass
 class TwoUpdates(Method):

@@ -32,8 +32,10 @@ def test_a_list_of_methods_is_one_method_with_both_names() -> None:
 
 def test_all_parts_act(tmp_path: Path) -> None:
     parts = [{"replacement": {"every": 2, "boundary": "single"}}, "kind_sam"]
-    both, _ = trained(tmp_path / "both", spec("compose", 1, methods=parts))
-    one, _ = trained(tmp_path / "one", spec("replacement", 1, every=2, boundary="single"))
+    both, _ = trained(tmp_path / "both", spec("compose", 1, arch="cifar_resnet14", methods=parts))
+    one, _ = trained(
+        tmp_path / "one", spec("replacement", 1, arch="cifar_resnet14", every=2, boundary="single")
+    )
     size = sum(p.numel() for p in both.model.parameters())
     assert size == sum(p.numel() for p in one.model.parameters())
     assert any(

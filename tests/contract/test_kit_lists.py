@@ -48,7 +48,9 @@ def test_one_that_reads_test_labels_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ema", "kind_sam", "kind_distillation", "local", "exits", "int8"])
+@pytest.mark.parametrize(
+    "name", ["ema", "kind_sam", "kind_gradients", "kind_distillation", "local", "exits", "int8"]
+)
 def test_an_honest_method_passes(name: str) -> None:
     findings = whole_and_short(name)
     assert {finding.status for finding in findings} == {PASSED}, [

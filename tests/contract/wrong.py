@@ -131,9 +131,12 @@ class PruneQuietly(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == 4:
             fc = runner.model.backbone.fc
+            old = fc.weight
+            runner.optim_wrapper.optimizer.state.pop(old, None)
             fc.weight = nn.Parameter(fc.weight.detach()[:, ::2].clone())
             runner.model.backbone.avgpool = nn.Sequential(runner.model.backbone.avgpool, Half())
-            runner.optim_wrapper.optimizer.param_groups[-2]["params"] = [fc.weight]
+            for group in runner.optim_wrapper.optimizer.param_groups:
+                group["params"] = [fc.weight if p is old else p for p in group["params"]]
 
 
 class Half(nn.Module):

@@ -243,7 +243,13 @@ def _adapter() -> pydantic.TypeAdapter[Suite]:
 
     either, keys = pydantic.BeforeValidator(_either), fields.known_keys("a suite", _KEYS)
     return pydantic.TypeAdapter(
-        Annotated[Suite, either, keys, pydantic.AfterValidator(_with_baseline)]
+        Annotated[
+            Suite,
+            either,
+            keys,
+            pydantic.AfterValidator(_with_baseline),
+            pydantic.AfterValidator(_with_known_target),
+        ]
     )
 
 
@@ -251,6 +257,17 @@ def _either(values: Any) -> Any:
     if isinstance(values, dict) and ("task" in values) == ("tasks" in values):
         raise Refusal("give either 'task' or a list of 'tasks'")
     return values
+
+
+def _with_known_target(suite: Suite) -> Suite:
+    """Refuse a target that no task can measure: only those from outside declare metrics."""
+    own = {entry.name for entry in TASKS.entries() if entry.module.startswith("tasks.")}
+    if suite.target is not None and all(task.name in own for task in suite.tasks):
+        try:
+            suite.target.require_known()
+        except UserError as error:
+            raise Refusal(str(error), "target") from None
+    return suite
 
 
 def _with_baseline(suite: Suite) -> Suite:

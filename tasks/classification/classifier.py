@@ -31,9 +31,16 @@ class Classifier(BaseModel):
         self.label_smoothing = label_smoothing
 
     def forward(
-        self, inputs: Tensor, data_samples: Tensor | None = None, mode: str = "tensor"
+        self,
+        inputs: Tensor,
+        data_samples: Tensor | None = None,
+        mode: str = "tensor",
+        index: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor]:
-        """Logits (N, classes); with ``mode="loss"`` and labels (N,) the cross-entropy instead."""
+        """Logits (N, classes); with ``mode="loss"`` and labels (N,) the cross-entropy instead.
+
+        The numbers of images, which training batches have as ``index``, change nothing.
+        """
         logits = self.backbone(inputs)
         if mode == "loss":
             loss = F.cross_entropy(logits, data_samples, label_smoothing=self.label_smoothing)

@@ -213,6 +213,16 @@ class Target:
         if not number or not math.isfinite(self.value):
             raise UserError(f"a target is a number, not {self.value!r}: write it as top1: 95")
         object.__setattr__(self, "value", float(self.value))
+        # A task may declare further metrics: `require_known` is for where it is known.
+        if self.metric in METRICS:
+            self.require_known()
+
+    def require_known(self) -> None:
+        """Refuse a metric that there is not, or of which neither more nor less is better.
+
+        Raises:
+            UserError: it is one.
+        """
         if self.metric and not metric_info(self.metric).better:
             raise UserError(
                 f"{self.metric} cannot be a target: neither more nor less of it is better"

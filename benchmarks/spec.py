@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from methods.base import METHODS
@@ -34,16 +35,19 @@ class MethodEntry:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    init_from: str = ""
+    """The label of another method of the suite, or the folder of a finished run."""
 
     @property
     def written(self) -> str:
         """The label as the suite file has it: all options that were written down."""
-        return self.label or derive_label(self.name, self.options)
+        return self.label or started(derive_label(self.name, self.options), self.init_from)
 
     @property
     def shown(self) -> str:
         """The label of rows and tables; imports the method to know its defaults."""
-        return self.label or derive_label(self.name, self.options, method_defaults(self.name))
+        label = derive_label(self.name, self.options, method_defaults(self.name))
+        return self.label or started(label, self.init_from)
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,22 @@ class RunSpec:
     threads: fields.Count | None = None
     target: fields.TargetField = None
     """Target metric for time-, energy- and FLOPs-to-target."""
+    init_from: fields.AnyText = ""
+    """Whose weights the network starts with: see :attr:`MethodEntry.init_from`."""
 
     @property
     def method_label(self) -> str:
         """What rows call the method; imports it where no label was given."""
-        return MethodEntry(self.method, self.method_options, self.label).shown
+        return self._entry.shown
+
+    @property
+    def written(self) -> str:
+        """What a suite file calls the method."""
+        return self._entry.written
+
+    @property
+    def _entry(self) -> MethodEntry:
+        return MethodEntry(self.method, self.method_options, self.label, self.init_from)
 
     @property
     def called(self) -> str:
@@ -82,8 +97,7 @@ class RunSpec:
         parts = [f"on {_name(self.task_options.get('dataset', self.task))}"]
         if "arch" in self.task_options:
             parts.append(f"with {_name(self.task_options['arch'])}")
-        method = MethodEntry(self.method, self.method_options, self.label).written
-        return f"{method} {' '.join(parts)}, seed {self.seed}"
+        return f"{self.written} {' '.join(parts)}, seed {self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """A mapping that JSON can hold."""
@@ -116,10 +130,17 @@ def _adapter() -> pydantic.TypeAdapter[RunSpec]:
     return pydantic.TypeAdapter(Annotated[RunSpec, fields.known_keys("", names)])
 
 
+def started(label: str, init_from: str) -> str:
+    """A label with where the run starts from: ``replacement from end_to_end``."""
+    return f"{label} from {Path(init_from).name}" if init_from else label
+
+
 def derive_label(
     method: str, options: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> str:
     """``replacement(operator=full)``: the name, and the options that differ from ``defaults``."""
+    if method == "compose" and isinstance(options.get("methods"), list | tuple):
+        return " + ".join(map(_part_label, options["methods"]))
     defaults = defaults or {}
     shown = [
         f"{key}={_shown(value)}"
@@ -127,6 +148,14 @@ def derive_label(
         if key not in defaults or _plain(defaults[key]) != _plain(value)
     ]
     return f"{method}({', '.join(shown)})" if shown else method
+
+
+def _part_label(part: Any) -> str:
+    """Of one method of a composition, as a suite writes it."""
+    if not isinstance(part, Mapping):
+        return str(part)
+    ((name, options),) = part.items()
+    return derive_label(name, options or {})
 
 
 def method_defaults(name: str) -> dict[str, Any]:

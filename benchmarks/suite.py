@@ -37,11 +37,13 @@ def _task(value: Any) -> Any:
 
 
 def _method(value: Any) -> Any:
-    """A name, ``{name: options}`` or ``{name: ..., **options}`` as the fields of an entry."""
+    """The fields of an entry of a name, a list of methods, or a mapping with a name or options."""
     if isinstance(value, str):
         return {"name": value}
+    if isinstance(value, list):
+        return {"name": "compose", "options": {"methods": value}}
     rest = dict(value) if isinstance(value, dict) else {}
-    label = {"label": rest.pop("label")} if "label" in rest else {}
+    label = {key: rest.pop(key) for key in _OF_ENTRIES if key in rest}
     if "name" in rest:
         return {"name": rest.pop("name"), "options": rest, **label}
     if len(rest) != 1:
@@ -53,12 +55,18 @@ def _method(value: Any) -> Any:
             f"the options of {name} must be a mapping (key: value), got {shown_value(options)}",
             key=name,
         )
-    label |= {key: value for key, value in options.items() if key == "label"}
-    return {"name": name, "options": {k: v for k, v in options.items() if k != "label"}, **label}
+    label |= {key: value for key, value in options.items() if key in _OF_ENTRIES}
+    options = {k: v for k, v in options.items() if k not in _OF_ENTRIES}
+    return {"name": name, "options": options, **label}
 
 
+_OF_ENTRIES = ("label", "init_from")
+"""Keys beside the options of a method that are not its own."""
 _TASK_SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}}
-_METHOD_SCHEMA = {"type": ["string", "object"], "properties": {"label": {"type": "string"}}}
+_METHOD_SCHEMA = {
+    "type": ["string", "object", "array"],
+    "properties": {"label": {"type": "string"}},
+}
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,7 @@ class Suite:
             method=method.name,
             method_options=method.options,
             label=method.label,
+            init_from=method.init_from,
             seed=seed,
             **{key: value for key, value in vars(self).items() if key in names},
         )
@@ -234,7 +243,13 @@ def _adapter() -> pydantic.TypeAdapter[Suite]:
 
     either, keys = pydantic.BeforeValidator(_either), fields.known_keys("a suite", _KEYS)
     return pydantic.TypeAdapter(
-        Annotated[Suite, either, keys, pydantic.AfterValidator(_with_baseline)]
+        Annotated[
+            Suite,
+            either,
+            keys,
+            pydantic.AfterValidator(_with_baseline),
+            pydantic.AfterValidator(_with_known_target),
+        ]
     )
 
 
@@ -242,6 +257,17 @@ def _either(values: Any) -> Any:
     if isinstance(values, dict) and ("task" in values) == ("tasks" in values):
         raise Refusal("give either 'task' or a list of 'tasks'")
     return values
+
+
+def _with_known_target(suite: Suite) -> Suite:
+    """Refuse a target that no task can measure: only those from outside declare metrics."""
+    own = {entry.name for entry in TASKS.entries() if entry.module.startswith("tasks.")}
+    if suite.target is not None and all(task.name in own for task in suite.tasks):
+        try:
+            suite.target.require_known()
+        except UserError as error:
+            raise Refusal(str(error), "target") from None
+    return suite
 
 
 def _with_baseline(suite: Suite) -> Suite:

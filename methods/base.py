@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from mmengine.hooks import Hook
     from mmengine.model import BaseModel
     from mmengine.optim import OptimWrapper
+    from torch import nn
 
-    from tasks.base import TaskView
+    from tasks.base import BatchSource, TaskView
 
 METHODS: Registry[type[Method]] = Registry(
     "method", "METHODS", "methods", group="depthbench.methods"
@@ -81,10 +82,11 @@ class Phase:
     """Called after each validation with the phase's curve so far; True ends the phase."""
     keep: bool = False
     """Keep the weights at the end of the phase, so that a resumed run sees them again."""
-    keep_optimizer: bool = False
-    """Keep the optimizer at the end of the phase, for a next one that goes on with it."""
-    go_on: bool = False
-    """Begin with the optimizer, its state and its learning rate, that the phase before has kept."""
+    carry_optimizer: bool = False
+    """Begin with the optimizer of the phase before, its state and its learning rate."""
+    network: Callable[[BaseModel], BaseModel] | None = None
+    """What is validated in this phase, taken from the model: a teacher that is trained first. By
+    default the model itself."""
     hooks: Sequence[Hook] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
@@ -99,6 +101,14 @@ class Phase:
 
 
 Phases = Generator[Phase, PhaseResult, None]
+
+
+def overrides(method: Method, name: str) -> bool:
+    """Whether a method has a member of its own in place of the contract's default."""
+    parts: Sequence[Method] = getattr(method, "parts", ())
+    if parts:
+        return any(overrides(part, name) for part in parts)
+    return getattr(type(method), name) is not getattr(Method, name)
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,8 @@ class Method(abc.ABC):
     tried_with: ClassVar[Mapping[str, Trial]] = {}
     """How ``depthbench check`` tries the method, by task family, where the defaults of the method
     and of the kit do not suit."""
+    families: ClassVar[Sequence[str]] = ()
+    """Families of tasks that the method is for (``("classification",)``); empty for all."""
     sources: ClassVar[Sequence[str]] = ()
     """Further modules that decide a number, written out as a tuple of dotted names.
 
@@ -149,6 +161,30 @@ class Method(abc.ABC):
             UserError: the method has no meaning for this model.
         """
 
+    def companions(self, model: BaseModel) -> Mapping[str, nn.Module]:
+        """Networks that training needs and deployment does not: a teacher, a running average.
+
+        They are the method's own, made in :meth:`prepare`, and no part of the model. The harness
+        moves them to the device, keeps them in checkpoints, counts their parameters in a row of
+        their own (``params_companions``), and leaves their modes to the method.
+
+        Args:
+            model: the prepared model.
+        """
+        return {}
+
+    def batches(self, source: BatchSource) -> BatchSource:
+        """What is trained on, made from the task's batches: chosen, weighted or reshaped.
+
+        Batches of classification have a tensor ``index``: the numbers of their images in the
+        training split. The images that training is given count against the budget.
+
+        Args:
+            source: the task's batches. What is returned has the same two members, and the same
+                ``index`` of an epoch must give the same batches whatever ran before.
+        """
+        return source
+
     def train_step(
         self, model: BaseModel, data: dict[str, Any], optim_wrapper: OptimWrapper
     ) -> dict[str, torch.Tensor]:
@@ -162,6 +198,52 @@ class Method(abc.ABC):
         start with the recorded results, so it must depend on nothing else.
         """
         yield Phase()
+
+    def finish(self, model: BaseModel, batches: Iterable[dict[str, Any]]) -> None:  # noqa: B027
+        """After the last phase and before :meth:`variants`: calibration, recomputed statistics.
+
+        Its time and energy are those of a phase ``finish``. It is called for the last weights and
+        for the best ones, and must depend on nothing else.
+
+        Args:
+            model: the trained model, in evaluation mode; no gradients are kept.
+            batches: one epoch of training batches.
+        """
+
+    def structure(self, model: BaseModel) -> Mapping[str, Any] | None:
+        """The shapes of a network that changes them while it trains, as JSON could hold them.
+
+        It is stored with all weights. None for a network that keeps the shapes that
+        :meth:`prepare` gave it.
+        """
+        return None
+
+    def restructure(
+        self,
+        model: BaseModel,
+        structure: Mapping[str, Any],
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        """Give a model the shapes that :meth:`structure` told, in place, before weights are loaded.
+
+        Args:
+            model: as :meth:`prepare` left it, or at an earlier structure of the same run.
+            structure: to bring it to.
+            optimizer: None where the harness calls; a method that calls this while it trains can
+                pass the one whose state goes along.
+        """
+        raise UserError(f"the method {type(self).__name__} has a structure, but no restructure")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the method must remember besides the model: counters, snapshots, hooks' state.
+
+        Tensors, numbers, texts and containers of them. It is in every checkpoint, and
+        :meth:`load_state_dict` is given it where a run resumes or is opened again.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Take back what :meth:`state_dict` gave, before the hooks of the next phase are made."""
 
     def hooks(self) -> Sequence[Hook]:
         """Hooks of mmengine that run in every phase."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 from tasks.errors import UserError
+from tasks.metric import Metric
 from tasks.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task", "TASKS", "tasks", group="depthbench.tasks")
@@ -76,6 +77,19 @@ class Score:
     """Whether there is no value because the outputs for all images are NaN or infinite."""
 
 
+class Judged(dict[str, "float | Score"]):
+    """Metrics of a split, with what came of each image.
+
+    Args:
+        metrics: by name.
+        outcomes: (N,) uint8 in the order of the split; see :mod:`benchmarks.records.outcomes`.
+    """
+
+    def __init__(self, metrics: Mapping[str, float | Score], outcomes: Any) -> None:
+        super().__init__(metrics)
+        self.outcomes = outcomes
+
+
 @dataclass(frozen=True)
 class Drawing:
     """Which pictures of predictions are wanted, and where."""
@@ -89,6 +103,11 @@ class Drawing:
     """What predicts, for the captions."""
     min_score: float = 0.3
     """In 0..1; objects that are predicted with no higher score are left out."""
+
+
+def size_of(inputs: Any) -> int:
+    """Images (or other samples) in a batch's inputs: a tensor, a list, or a tuple of tensors."""
+    return len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
 
 
 def not_finite(images: int, of: int) -> str:
@@ -120,25 +139,26 @@ def as_score(found: float | Score) -> Score:
     return Score(value, score.note)
 
 
-class _TestSplit:
-    """Whether the images of test splits may be read in this process."""
+class _Sealed:
+    """What must not read test or training images in this process just now; empty: anything may."""
 
-    sealed = ""
-    """What must not read them just now; empty where anything may."""
+    test = training = ""
 
 
 @contextmanager
-def sealed_test_split(by: str) -> Iterator[None]:
+def sealed_test_split(by: str, training: bool = False) -> Iterator[None]:
     """Refuse to read the test split of any task inside the block.
 
     Args:
         by: what runs inside, for the message: ``training``.
+        training: refuse training batches, too.
     """
-    before, _TestSplit.sealed = _TestSplit.sealed, by
+    before = _Sealed.test, _Sealed.training
+    _Sealed.test, _Sealed.training = by, by if training else before[1]
     try:
         yield
     finally:
-        _TestSplit.sealed = before
+        _Sealed.test, _Sealed.training = before
 
 
 def _guarded(read: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,10 +166,26 @@ def _guarded(read: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(read)
     def guarded(self: Task, *args: Any, **kwargs: Any) -> Any:
-        if _TestSplit.sealed and "test" in (*args, kwargs.get("split")) and not self.val_is_test:
+        if _Sealed.test and "test" in (*args, kwargs.get("split")) and not self.val_is_test:
             raise UserError(
-                f"the test split of {self.dataset} was read by {_TestSplit.sealed}: it is for the "
+                f"the test split of {self.dataset} was read by {_Sealed.test}: it is for the "
                 "evaluation after training alone, so choose on the validation split"
+            )
+        return read(self, *args, **kwargs)
+
+    return guarded
+
+
+def _guarded_batches(read: Callable[..., Any]) -> Callable[..., Any]:
+    """A task's ``batches``, refused where nothing may be trained."""
+
+    @functools.wraps(read)
+    def guarded(self: Task, *args: Any, **kwargs: Any) -> Any:
+        if _Sealed.training:
+            raise UserError(
+                f"training images of {self.dataset} were read by {_Sealed.training}: training "
+                "belongs into train_step and phases, where it is measured and counts against the "
+                "budget; calibration into finish"
             )
         return read(self, *args, **kwargs)
 
@@ -165,9 +201,12 @@ class Task(abc.ABC):
     """
 
     family: ClassVar[str]
-    """``classification``, ``detection`` or ``segmentation``."""
+    """``classification``, ``detection``, ``segmentation``, or another one's name."""
     headline: ClassVar[str]
-    """The metric that validation selects by (higher is better)."""
+    """The primary metric: validation selects by it, the way that is better for it."""
+    metrics: ClassVar[Mapping[str, Metric | str]] = {}
+    """Metrics of :meth:`evaluate` that the project has no entry for, by name:
+    ``Metric("", better="higher", title="R²")``."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Modules or distributions whose version can change a number, besides those of every run and
     those that the task's code imports."""
@@ -190,6 +229,8 @@ class Task(abc.ABC):
         for name in ("evaluate", "eval_batches"):
             if name in vars(cls):
                 setattr(cls, name, _guarded(vars(cls)[name]))
+        if "batches" in vars(cls):
+            cls.batches = _guarded_batches(vars(cls)["batches"])  # type: ignore[method-assign]
 
     @abc.abstractmethod
     def check(self) -> None:
@@ -215,7 +256,10 @@ class Task(abc.ABC):
     def evaluate(
         self, model: BaseModel, split: str, device: torch.device
     ) -> Mapping[str, float | Score]:
-        """Metrics by name (units: ``METRICS`` of ``records/row.py``) on ``val`` or ``test``."""
+        """Metrics by name (units: ``METRICS`` of ``records/row.py``) on ``val`` or ``test``.
+
+        As :class:`Judged` they come with an outcome for each image, which the run keeps.
+        """
 
     @abc.abstractmethod
     def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:
@@ -223,7 +267,7 @@ class Task(abc.ABC):
 
     def eval_size(self, split: str, device: torch.device) -> int:
         """Images in ``val`` or ``test``."""
-        return sum(len(batch["inputs"]) for batch in self.eval_batches(split, device))
+        return sum(size_of(batch["inputs"]) for batch in self.eval_batches(split, device))
 
     def eval_images(
         self, split: str, indices: Sequence[int], device: torch.device
@@ -240,14 +284,17 @@ class Task(abc.ABC):
         wanted = set(indices)
         start = 0
         for batch in self.eval_batches(split, device):
-            for place in range(len(batch["inputs"])):
+            size = size_of(batch["inputs"])
+            for place in range(size):
                 if start + place in wanted:
-                    yield {key: part[place : place + 1] for key, part in batch.items()}
-            start += len(batch["inputs"])
+                    yield {key: _cut(part, place) for key, part in batch.items()}
+            start += size
 
     @abc.abstractmethod
-    def example_input(self, batch_size: int, device: torch.device) -> torch.Tensor:
-        """An input batch for costing, as :meth:`forward` takes it."""
+    def example_input(
+        self, batch_size: int, device: torch.device
+    ) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """An input batch for costing, as :meth:`forward` takes it: a tensor, or a tuple of them."""
 
     @abc.abstractmethod
     def train_samples(self) -> int:
@@ -268,6 +315,13 @@ class Task(abc.ABC):
             UserError: the task has no pictures.
         """
         raise UserError(f"the task {self.family} has no pictures of its predictions")
+
+
+def _cut(part: Any, place: int) -> Any:
+    """One sample of a part of a batch, as a batch."""
+    if isinstance(part, tuple):
+        return tuple(each[place : place + 1] for each in part)
+    return part[place : place + 1]
 
 
 class TaskView:

@@ -74,7 +74,7 @@ def _fields(node: ast.ClassDef) -> Iterator[Option]:
             text = str(after.value.value)
         if not text:
             raise ValueError(f"the option {name} of {node.name} has no docstring")
-        default = "required" if field.value is None else _yaml(ast.literal_eval(field.value))
+        default = "`required`" if field.value is None else _yaml(ast.literal_eval(field.value))
         yield Option(name, default, _plain(text))
 
 

@@ -78,7 +78,7 @@ def default_columns(rows: Sequence[Row]) -> list[Column]:
 
     columns = [
         Column(metric, phase)
-        for metric in QUALITIES
+        for metric in qualities(rows)
         for phase in ("test", "test_best")
         if (metric, phase) in seen
     ]
@@ -93,6 +93,17 @@ def default_columns(rows: Sequence[Row]) -> list[Column]:
     asked = {metric for metric, _ in seen}
     columns += [Column(metric, TRAINING) for metric in (*SPENT, *TO_TARGET) if metric in asked]
     return columns
+
+
+def qualities(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The metrics that stand for quality: those of :data:`QUALITIES` that there are.
+
+    For another task all that it measures on validation and on test, in their order.
+    """
+    of_val = {row.metric for row in rows if row.phase == "val"}
+    judged = dict.fromkeys(row.metric for row in rows if row.phase == "test")
+    known = tuple(metric for metric in QUALITIES if metric in judged)
+    return known or tuple(metric for metric in judged if metric in of_val)
 
 
 def column_for(name: str, rows: Sequence[Row]) -> Column:

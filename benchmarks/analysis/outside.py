@@ -1,8 +1,8 @@
-"""What methods did outside the budget, in sentences for tables and comparisons."""
+"""What methods did outside the budget, or left of it, in sentences for tables and comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from statistics import fmean
 
 from benchmarks.records.row import Row
@@ -11,7 +11,7 @@ WORTH_SAYING = 0.05
 """Share of the training time from which on time outside the budget is noted."""
 
 _TRAINING = ("train_time", "charged_time")
-METRICS = frozenset((*_TRAINING, "unbudgeted_time"))
+METRICS = frozenset((*_TRAINING, "unbudgeted_time", "budget_spent"))
 """What :func:`outside_budget` looks at."""
 
 
@@ -20,6 +20,7 @@ def outside_budget(rows: Iterable[Row]) -> list[str]:
 
     The share is the mean over the method's runs; what the time went into is that of one of them.
     """
+    rows = list(rows)
     training: dict[str, float] = {}
     outside: dict[str, Row] = {}
     methods: dict[tuple[str, ...], list[str]] = {}
@@ -41,4 +42,15 @@ def outside_budget(rows: Iterable[Row]) -> list[str]:
                 f"outside the budget: {method} worked for another {fmean(shares):.0%} of its "
                 f"training time ({largest.reason})"
             )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *_left_unspent(rows)]))
+
+
+def _left_unspent(rows: Iterable[Row]) -> Iterator[str]:
+    """A sentence for each method that left more than 5 % of its budget unspent, on average."""
+    spent: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        if row.metric == "budget_spent" and row.value is not None:
+            spent.setdefault((row.dataset, row.arch, row.method), []).append(row.value)
+    for (*_, method), values in spent.items():
+        if fmean(values) < 100 * (1 - WORTH_SAYING):
+            yield f"budget left over: {method} spent {fmean(values):.0f} % of its budget"

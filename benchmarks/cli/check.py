@@ -1,4 +1,4 @@
-"""``depthbench check``: does a method keep its contract on small real runs?"""
+"""``depthbench check``: does a method or a task keep its contract on small real runs?"""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ def check(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="METHOD", help="A registered method, or a Python file that registers some."
+            metavar="NAME",
+            help="A registered method or task, or a Python file that registers some.",
         ),
     ],
     option: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE, an option of the method; may be given several times."),
+        typer.Option(help="KEY=VALUE, an option of it; may be given several times."),
     ] = None,
     method_file: Annotated[
         Path | None, typer.Option(help="A Python file that registers METHOD.")
@@ -46,9 +47,10 @@ def check(
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
 ) -> None:
-    """Check that a method keeps its contract on small real runs.
+    """Check that a method, or a task, keeps its contract on small real runs.
 
-    Learning, repeating, resuming, saving, export, gradients, costs and recipes.
+    Of a method: learning, repeating, resuming, saving, export, gradients, costs and recipes. Of a
+    task: batches, splits, fingerprint, evaluation, training and costs.
 
     Trains a small classifier of digits several times, or a small detector or segmentor of scenes
     of digits, which takes less than a minute on a CPU. Exits with 0 when no check failed, 1
@@ -57,22 +59,28 @@ def check(
     Example: depthbench check my_method.py --option every=2
     """
     # Not at the top: torch is slow to import, and ``--help`` needs none of it.
-    from benchmarks.conformance.checking import check_method, methods_named
-    from benchmarks.conformance.report import as_document, as_text
+    from benchmarks.conformance.checking import check_method, check_task, named
+    from benchmarks.conformance.report import as_document, as_text, task_text
     from benchmarks.suites.plugins import import_method_file
 
     options = read_options(option or ())
     network = read_value(arch, "arch") if arch is not None else None
     if method_file is not None:
         import_method_file(method_file)
-    found = []
-    for name in methods_named(target):
-        found.append(check_method(name, options, network, epochs, task))
+    methods, tasks = named(target)
+    checked_methods, checked_tasks = [], []
+    for name in tasks:
+        checked_tasks.append(check_task(name, {} if methods else options))
         if not as_json:
-            print(as_text(found[-1], verbose) + "\n", flush=True)
+            print(task_text(checked_tasks[-1], verbose) + "\n", flush=True)
+    for name in methods:
+        checked_methods.append(check_method(name, options, network, epochs, task))
+        if not as_json:
+            print(as_text(checked_methods[-1], verbose) + "\n", flush=True)
     if as_json:
-        print(json.dumps(as_document(found), indent=2))
-    if not all(one.passed for one in found):
+        print(json.dumps(as_document(checked_methods, checked_tasks), indent=2))
+    passed = [one.passed for one in checked_methods] + [one.passed for one in checked_tasks]
+    if not all(passed):
         raise typer.Exit(1)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from benchmarks.conformance.checks import CHECKS
 from benchmarks.conformance.figures import Figure, figures
 from benchmarks.conformance.finding import FAILED, Finding, failed, skipped
 from benchmarks.conformance.subject import NoRun, Subject, contained
+from benchmarks.conformance.task_checks import TASK_CHECKS, TaskSubject
 from benchmarks.spec import derive_label
 from benchmarks.suites.plugins import import_method_file
 from methods.base import METHODS
+from tasks.base import TASKS
 from tasks.errors import UserError, unknown_name
+from tasks.registry import match
 
 CHECK_NAMES = tuple(check.__name__ for check in CHECKS)
 
@@ -40,6 +44,27 @@ class Checked:
     def label(self) -> str:
         """Name and options."""
         return derive_label(self.method, self.options)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(finding.status != FAILED for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class CheckedTask:
+    """The findings on one task."""
+
+    task: str
+    options: Mapping[str, Any]
+    dataset: str
+    findings: Sequence[Finding]
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """Name and options."""
+        return derive_label(self.task, self.options)
 
     @property
     def passed(self) -> bool:
@@ -89,6 +114,26 @@ def check_method(
     )
 
 
+def check_task(name: str, options: Mapping[str, Any] | None = None) -> CheckedTask:
+    """All checks on one registered task.
+
+    Args:
+        name: a registered task.
+        options: its options.
+
+    Raises:
+        UserError: a name or an option is wrong, or the task's data are not there.
+    """
+    started = time.perf_counter()
+    with contained():
+        subject = TaskSubject(name, options)
+    findings = [
+        replace(attempted(partial(check, subject)), check=check.__name__) for check in TASK_CHECKS
+    ]
+    seconds = time.perf_counter() - started
+    return CheckedTask(name, subject.options, subject.task.dataset, findings, seconds)
+
+
 def run_check(subject: Subject, name: str) -> Finding:
     """One check by its name; an exception is a failure, reported in one line.
 
@@ -98,40 +143,62 @@ def run_check(subject: Subject, name: str) -> Finding:
     known = dict(zip(CHECK_NAMES, CHECKS, strict=True))
     if name not in known:
         raise unknown_name("check", name, known)
+    return replace(attempted(partial(known[name], subject)), check=name)
+
+
+def attempted(check: Callable[[], Finding]) -> Finding:
+    """What a check finds; an exception is a failure, reported in one line."""
     with contained():
         try:
-            finding = known[name](subject)
+            return check()
         except NoRun:
-            finding = skipped("needs the trained model, and training it failed")
+            return skipped("needs the trained model, and training it failed")
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
-            finding = replace(
-                failed(
-                    f"{type(error).__name__}: {lines[0]}",
-                    "--verbose shows where it was raised",
-                ),
-                traceback=traceback.format_exc(),
+            finding = failed(
+                f"{type(error).__name__}: {lines[0]}", "--verbose shows where it was raised"
             )
-    return replace(finding, check=name)
+            return replace(finding, traceback=traceback.format_exc())
+
+
+def named(target: str) -> tuple[list[str], list[str]]:
+    """The methods and the tasks that a user means: of a name, or all that a file registers.
+
+    Raises:
+        UserError: no such file or name, or the file registers neither.
+    """
+    if not target.endswith(".py"):
+        if all(match(pattern, target) is None for pattern in METHODS.names()):
+            if any(match(pattern, target) is not None for pattern in TASKS.names()):
+                return [], [target]
+        METHODS.find(target)
+        return [target], []
+    import_method_file(target)
+    file = Path(target).resolve()
+    found = [
+        [entry.name for entry in registry.entries() if source_file(entry.module) == file]
+        for registry in (METHODS, TASKS)
+    ]
+    if not any(found):
+        raise UserError(
+            f"{target} registers no method and no task: decorate a class with "
+            "@METHODS.register('name') or @TASKS.register('name')"
+        )
+    return found[0], found[1]
 
 
 def methods_named(target: str) -> list[str]:
-    """The methods that a user means: a registered name, or all that a Python file registers.
+    """The methods of :func:`named`.
 
     Raises:
-        UserError: no such file or name, or the file registers no method.
+        UserError: there is none.
     """
-    if not target.endswith(".py"):
-        METHODS.find(target)
-        return [target]
-    import_method_file(target)
-    file = Path(target).resolve()
-    names = [entry.name for entry in METHODS.entries() if source_file(entry.module) == file]
-    if not names:
+    methods, _ = named(target)
+    if not methods:
         raise UserError(
             f"{target} registers no method: decorate a class with @METHODS.register('name')"
         )
-    return names
+    return methods
 
 
 def source_file(module: str) -> Path | None:

@@ -12,11 +12,14 @@ from benchmarks.conformance.training_checks import (
     changes,
     channels_last,
     gradients,
+    holds,
     learns,
     repeats,
     resumes,
+    untrained,
+    updates,
 )
-from benchmarks.conformance.variant_checks import costs, exports, saves
+from benchmarks.conformance.variant_checks import analyses, costs, deploys, exports, saves
 
 CHECKS: tuple[Callable[[Subject], Finding], ...] = (
     learns,
@@ -25,6 +28,11 @@ CHECKS: tuple[Callable[[Subject], Finding], ...] = (
     resumes,
     saves,
     exports,
+    deploys,
+    analyses,
+    untrained,
+    updates,
+    holds,
     gradients,
     costs,
     autocasts,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.conformance.checking import Checked
+from benchmarks.conformance.checking import Checked, CheckedTask
 from benchmarks.conformance.figures import Figure
 from benchmarks.conformance.finding import FAILED, PASSED, SKIPPED, Finding
 from benchmarks.conformance.settings import shown_arch
@@ -23,15 +23,29 @@ def as_text(checked: Checked, verbose: bool = False) -> str:
         verbose: with the tracebacks of crashed checks.
     """
     tried_on = f"{checked.dataset}, {shown_arch(checked.arch)}, {checked.epochs} epochs"
-    lines = [f"{checked.label} on {tried_on}", ""]
-    width = max(len(finding.check) for finding in checked.findings)
-    for finding in checked.findings:
-        lines += line_of(finding, width, verbose)
+    lines = [f"{checked.label} on {tried_on}", "", *finding_lines(checked.findings, verbose)]
     if checked.figures:
         lines += ["", *figure_lines(checked.figures)]
-    number = Counter(finding.status for finding in checked.findings)
+    return "\n".join([*lines, "", total(checked.findings, checked.seconds)])
+
+
+def task_text(checked: CheckedTask, verbose: bool = False) -> str:
+    """A line a check of a task, and how many checks passed."""
+    lines = [f"{checked.label}: {checked.dataset}", "", *finding_lines(checked.findings, verbose)]
+    return "\n".join([*lines, "", total(checked.findings, checked.seconds)])
+
+
+def finding_lines(findings: Sequence[Finding], verbose: bool) -> list[str]:
+    """A line for each finding, and those that follow it."""
+    width = max(len(finding.check) for finding in findings)
+    return [line for finding in findings for line in line_of(finding, width, verbose)]
+
+
+def total(findings: Sequence[Finding], seconds: float) -> str:
+    """How many checks passed, failed and were skipped, and how long they took."""
+    number = Counter(finding.status for finding in findings)
     counts = ", ".join(f"{number[status]} {status}" for status in _MARKS if number[status])
-    return "\n".join([*lines, "", f"{counts} in {checked.seconds:.0f} s"])
+    return f"{counts} in {seconds:.0f} s"
 
 
 def line_of(finding: Finding, width: int, verbose: bool) -> list[str]:
@@ -61,10 +75,21 @@ def figure_lines(figures: Sequence[Figure]) -> list[str]:
     return [f"  {a:<{first}}  {b:<{second}}  {c:>{third}}  {d:>{fourth}}" for a, b, c, d in rows]
 
 
-def as_document(checked: Sequence[Checked]) -> dict[str, Any]:
+def as_document(checked: Sequence[Checked], tasks: Sequence[CheckedTask] = ()) -> dict[str, Any]:
     """What ``--json`` prints; figures are in base units."""
     return {
-        "passed": all(one.passed for one in checked),
+        "passed": all(one.passed for one in checked) and all(one.passed for one in tasks),
+        "tasks": [
+            {
+                "task": one.task,
+                "options": dict(one.options),
+                "dataset": one.dataset,
+                "passed": one.passed,
+                "seconds": one.seconds,
+                "checks": [vars(finding) for finding in one.findings],
+            }
+            for one in tasks
+        ],
         "methods": [
             {
                 "method": one.method,
@@ -75,16 +100,7 @@ def as_document(checked: Sequence[Checked]) -> dict[str, Any]:
                 "epochs": one.epochs,
                 "passed": one.passed,
                 "seconds": one.seconds,
-                "checks": [
-                    {
-                        "check": finding.check,
-                        "status": finding.status,
-                        "seen": finding.seen,
-                        "fix": finding.fix,
-                        "traceback": finding.traceback,
-                    }
-                    for finding in one.findings
-                ],
+                "checks": [vars(finding) for finding in one.findings],
                 "figures": [vars(figure) for figure in one.figures],
             }
             for one in checked

@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.budget import Budget
@@ -30,8 +30,8 @@ from benchmarks.engine.state import PhaseState
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.spec import RunSpec
-from methods.base import METHODS, Trial
-from tasks.base import as_score
+from methods.base import METHODS, Method, Trial
+from tasks.base import as_score, sealed_test_split
 from tasks.errors import UserError
 from tasks.modules import copy_weights
 
@@ -54,6 +54,8 @@ class Run:
     weights: Mapping[str, Tensor]
     """A copy of the model's state as training left it."""
     meters: RunMeters
+    hidden: Sequence[str] = ()
+    """Attributes of the method with networks that are neither in the model nor companions."""
 
     @property
     def curve(self) -> list[dict[str, Any]]:
@@ -63,7 +65,9 @@ class Run:
 
     def variants(self) -> dict[str, BaseModel]:
         """The deployable networks in evaluation mode; one may be the model itself."""
-        return {k: v.eval() for k, v in self.built.method.variants(self.model).items()}
+        with sealed_test_split("the method, in variants", training=True):
+            found = self.built.method.variants(self.model)
+        return {k: v.eval() for k, v in found.items()}
 
     def outputs(self, network: BaseModel) -> Tensor:
         """What a network says to one batch of test images: all its output tensors in a row."""
@@ -83,9 +87,13 @@ class Run:
     @cached_property
     def scores(self) -> dict[str, float | None]:
         """The primary metric of every variant on the test images."""
+        return self.scored("test")
+
+    def scored(self, split: str) -> dict[str, float | None]:
+        """The primary metric of every variant on a split."""
         task, device = self.built.task, self.built.device
         return {
-            name: as_score(task.evaluate(network, "test", device)[task.headline]).value
+            name: as_score(task.evaluate(network, split, device)[task.headline]).value
             for name, network in self.variants().items()
         }
 
@@ -175,8 +183,11 @@ class Subject:
             report=lambda event: None,
             state=state,
         )
-        session.run()
-        return Run(built, model, state, watch, method.steps, folder, copy_weights(model), meters)
+        with sealed_test_split("the method, while it trained"):
+            session.run()
+        hidden = hidden_networks(built.method, model, session.held.companions.values())
+        weights = copy_weights(model)
+        return Run(built, model, state, watch, method.steps, folder, weights, meters, hidden)
 
     def new_folder(self) -> Path:
         """An empty folder that goes with this object."""
@@ -241,6 +252,28 @@ class Subject:
                 threads=1,
             )
         )
+
+
+def hidden_networks(method: Method, model: nn.Module, companions: Iterable[nn.Module]) -> list[str]:
+    """Attributes of a method that hold networks outside of the model and the companions."""
+    known = {id(p) for each in (model, *companions) for p in each.parameters()}
+
+    def networks(value: Any) -> Iterator[nn.Module]:
+        if isinstance(value, nn.Module):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from networks(list(value.values()))
+        elif isinstance(value, list | tuple):
+            for each in value:
+                yield from networks(each)
+
+    held = [(method, "")] + [(p, f"{type(p).__name__}.") for p in getattr(method, "parts", ())]
+    return [
+        prefix + name
+        for each, prefix in held
+        for name, value in vars(each).items()
+        if any(id(p) not in known for network in networks(value) for p in network.parameters())
+    ]
 
 
 @contextmanager

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import torch
 
 from benchmarks.conformance.figures import deployed, differing
-from benchmarks.conformance.finding import Finding, failed, passed, some
+from benchmarks.conformance.finding import Finding, failed, passed, skipped, some
 from benchmarks.conformance.subject import Subject
 from benchmarks.engine.building import structure
+from benchmarks.engine.costing import variant_operations
+from benchmarks.meters.counter import UnknownOperation
+from benchmarks.records.row import RESERVED, metric_info
 from tasks.errors import UserError
 from tasks.files.checkpoints import load_plain
+
+WORSE = 3.0
+"""Points that the best variant may be below the trained network: one of a few hundred images."""
 
 
 def saves(subject: Subject) -> Finding:
@@ -106,16 +114,62 @@ def reloaded(network: torch.nn.Module) -> str:
     return ""
 
 
+def deploys(subject: Subject) -> Finding:
+    """The best variant is as good on validation as the network that was trained."""
+    run = subject.trained
+    points = [point[run.built.task.headline] for point in run.curve]
+    scores = {k: v for k, v in run.scored("val").items() if v is not None}
+    if not points or points[-1] is None or not scores:
+        return skipped("there is no validation to compare with")
+    info, last = metric_info(run.built.task.headline), points[-1]
+    sign = -1 if info.better == "lower" else 1
+    name = max(scores, key=lambda variant: sign * scores[variant])
+    allowed = WORSE if info.unit == "%" else 0.1 * abs(last)
+    seen = f"{info.title} on validation is {scores[name]:.1f} ('{name}'), {last:.1f} in training"
+    if sign * (last - scores[name]) > allowed:
+        return failed(
+            seen, "let one of the variants be the network that was trained, with all its parts"
+        )
+    return passed(seen)
+
+
+def analyses(subject: Subject) -> Finding:
+    """``analyse`` gives numbers, under names of their own."""
+    run = subject.trained
+    task, method = run.built.task, run.built.method
+    found: dict[str, Any] = {}
+    for name, network in run.variants().items():
+        values = method.analyse(name, network, task.eval_batches("test", run.built.device))
+        for metric, value in values.items():
+            if metric in RESERVED or metric == task.headline:
+                return failed(
+                    f"analyse returns '{metric}', which the harness or the task measures",
+                    f"give it a name of its own, or a condition such as {metric}@hard",
+                )
+            float(math.nan if value is None else value)
+        found |= values
+    return passed(f"metrics of its own: {some(list(found))}" if found else "no metrics of its own")
+
+
 def costs(subject: Subject) -> Finding:
     """Every variant can be costed, and no two are the same network."""
     run = subject.trained
     try:
         found = deployed(run)
+    except UnknownOperation as error:
+        return skipped(f"an operation without a known cost: {error}")
     except UserError as error:
         return failed(f"a variant cannot be costed: {error}", "use operations that can be counted")
     for one, other in combinations(found, 2):
         same_costs = all(found[one][k] == found[other][k] for k in ("params_inference", "macs"))
         if same_costs and torch.equal(run.answers[one], run.answers[other]):
+            task, device = run.built.task, run.built.device
+            if any(
+                variant_operations(task, run.variants()[name], device).probe.note
+                or variant_operations(task, run.variants()[name], device).depends
+                for name in (one, other)
+            ):
+                return passed(f"no image took another path in '{one}' than in '{other}'")
             return failed(
                 f"'{one}' and '{other}' have the same parameters, MACs and outputs",
                 "leave one of them out, or see that each is what its name says",

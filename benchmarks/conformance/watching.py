@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,9 +10,10 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.base import Method, Phases
+from tasks.base import BatchSource
 
 
 class Interrupted(Exception):  # noqa: N818 - stands for a kill, not for an error
@@ -24,6 +25,7 @@ class Watch(Hook):
 
     Attributes:
         losses: one a batch.
+        phases: where the losses of each phase begin.
         reached: names of parameters that had a gradient other than zero.
         moved: names of parameters that changed while ``requires_grad`` was off.
         updates: optimizer steps.
@@ -31,19 +33,23 @@ class Watch(Hook):
 
     def __init__(self) -> None:
         self.losses: list[float] = []
+        self.phases: list[int] = []
         self.reached: set[str] = set()
         self.moved: set[str] = set()
         self.updates = 0
 
     def before_train(self, runner: Any) -> None:
         """Remember the frozen parameters and count the phase's optimizer steps."""
+        self.phases.append(len(self.losses))
         self._handles: dict[Tensor, Any] = {}
         self._frozen = {
             name: p.detach().clone()
             for name, p in runner.model.named_parameters()
             if not p.requires_grad
         }
-        runner.optim_wrapper.optimizer.register_step_post_hook(self._count)
+        optimizer = runner.optim_wrapper.optimizer
+        optimizer.register_step_post_hook(self._count)
+        optimizer.register_step_pre_hook(partial(self._look, runner.model))
 
     def before_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
         """Wait for the gradients of all parameters that now take one."""
@@ -74,6 +80,11 @@ class Watch(Hook):
         if name not in self.reached and parameter.grad is not None and parameter.grad.any():
             self.reached.add(name)
 
+    def _look(self, model: nn.Module, *_: Any) -> None:
+        """Gradients that a method has written by hand call no hook: look before the update."""
+        for name, parameter in model.named_parameters():
+            self._record(name, parameter)
+
     def _count(self, *_: Any) -> None:
         self.updates += 1
 
@@ -89,6 +100,7 @@ class Watched(Method):
 
     def __init__(self, method: Method, hooks: Sequence[Hook], stop_at: int | None = None) -> None:
         self.method = method
+        self.parts = [method]
         self.paramwise = method.paramwise
         self.steps = 0
         self._hooks, self._stop_at = hooks, stop_at
@@ -100,6 +112,39 @@ class Watched(Method):
     def phases(self, model: BaseModel) -> Phases:
         """The method's."""
         return self.method.phases(model)
+
+    def companions(self, model: BaseModel) -> Mapping[str, nn.Module]:
+        """The method's."""
+        return self.method.companions(model)
+
+    def batches(self, source: BatchSource) -> BatchSource:
+        """The method's."""
+        return self.method.batches(source)
+
+    def finish(self, model: BaseModel, batches: Iterable[dict[str, Any]]) -> None:
+        """The method's."""
+        self.method.finish(model, batches)
+
+    def structure(self, model: BaseModel) -> Mapping[str, Any] | None:
+        """The method's."""
+        return self.method.structure(model)
+
+    def restructure(
+        self,
+        model: BaseModel,
+        structure: Mapping[str, Any],
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        """The method's."""
+        self.method.restructure(model, structure, optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The method's."""
+        return self.method.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The method's."""
+        self.method.load_state_dict(state)
 
     def hooks(self) -> Sequence[Hook]:
         """The method's and the kit's."""

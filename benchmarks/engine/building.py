@@ -15,11 +15,13 @@ from torch import nn
 
 from benchmarks.engine.kernels import set_kernels
 from benchmarks.engine.optim import check_types, merge_recipe, optim_wrapper_config
+from benchmarks.engine.starting import Start
+from benchmarks.records.row import METRICS, declare_metric
 from benchmarks.spec import RunSpec
 from benchmarks.suites.plugins import import_method_file
-from methods.base import METHODS, Method
+from methods.base import METHODS, Method, overrides
 from tasks.base import TASKS, Recipe, Task, TaskView, sealed_test_split
-from tasks.errors import UserError
+from tasks.errors import UserError, unknown_name
 from tasks.registry import build
 
 log = logging.getLogger("depthbench")
@@ -59,6 +61,15 @@ def build_run(spec: RunSpec, begun: Callable[[str], None] = lambda part: None) -
     begun("method")
     kind, values = METHODS.find(spec.method)
     method = build(f"method '{spec.method}'", kind, {**spec.method_options, **values})
+    if method.families and task.family not in method.families:
+        raise UserError(
+            f"the method {spec.method} is for {' and '.join(method.families)}, not for "
+            f"{task.family}: leave it out, or choose another task"
+        )
+    declare_task_metrics(task)
+    if spec.target is not None:
+        begun("target")
+        spec.target.require_known()
     begun("recipe")
     recipe = merge_recipe(task.recipe, spec.recipe)
     check_types(recipe)
@@ -71,6 +82,24 @@ def build_run(spec: RunSpec, begun: Callable[[str], None] = lambda part: None) -
     begun("task")
     task.check()
     return Built(spec, device, task, method, recipe, spec.method_label)
+
+
+def declare_task_metrics(task: Task) -> None:
+    """Make the metrics that a task declares known.
+
+    Raises:
+        UserError: its primary metric is neither declared nor known.
+    """
+    for name, metric in task.metrics.items():
+        declare_metric(name, metric)
+    base = task.headline.split("@")[0]
+    if base not in METRICS:
+        raise unknown_name(f"primary metric of {task.dataset}", task.headline, METRICS)
+    if METRICS[base].better not in ("higher", "lower"):
+        raise UserError(
+            f"the primary metric {task.headline} of {task.dataset} does not say which way is "
+            f"better: declare it as metrics = {{'{base}': Metric(unit, 'higher')}}, or 'lower'"
+        )
 
 
 def select_device(name: str) -> torch.device:
@@ -111,6 +140,7 @@ def prepared_model(
     built: Built,
     note: Callable[[str], None] = log.warning,
     metered: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+    start: Start | None = None,
 ) -> BaseModel:
     """Draw the task's model from the run's seed and let the method change it.
 
@@ -121,11 +151,18 @@ def prepared_model(
         built: the run's parts.
         note: takes a sentence when the method changed nothing.
         metered: gives a context for what the method does in ``setup`` and ``prepare``.
+        start: another run's weights: of the task's own network, or of the prepared one.
+
+    Raises:
+        UserError: the method refuses the model, or those weights are of another network.
     """
     torch.manual_seed(built.spec.seed)
     model = built.task.build_model()
+    before_prepare = start is not None and start.fits(model)
+    if start is not None and before_prepare:
+        model.load_state_dict(start.weights)
     before = structure(model)
-    with sealed_test_split("the method, in setup or prepare"):
+    with sealed_test_split("the method, in setup or prepare", training=True):
         with metered("setup"):
             built.method.setup(TaskView(built.task))
         with metered("prepare"):
@@ -135,6 +172,13 @@ def prepared_model(
             f"prepare of the method {built.label} returned {model!r} instead of the model: end it "
             "with 'return model'"
         )
+    if start is not None and not before_prepare:
+        if not start.fits(model):
+            raise UserError(
+                f"this run starts from {start.name}, whose network is another: "
+                f"{start.differing(model)} here"
+            )
+        model.load_state_dict(start.weights)
     if not built.method.changes_nothing and not acts_elsewhere(built.method):
         if structure(model) == before:
             note(f"warning: the method changed nothing in {built.task.arch}")
@@ -160,8 +204,5 @@ def structure(model: nn.Module) -> list[tuple[Any, ...]]:
 
 def acts_elsewhere(method: Method) -> bool:
     """Whether a method has a training step, phases or hooks of its own."""
-    kind = type(method)
-    return any(
-        getattr(kind, name) is not getattr(Method, name)
-        for name in ("train_step", "phases", "hooks")
-    )
+    acting = ("train_step", "phases", "hooks", "batches", "companions", "finish", "variants")
+    return any(overrides(method, name) for name in acting)

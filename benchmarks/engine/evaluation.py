@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from typing import Any
 
-import torch
 from mmengine.model import BaseModel
 
 from benchmarks.engine.building import Built
+from benchmarks.engine.finishing import finish
+from benchmarks.engine.snapshot import InTraining, Snapshot
 from benchmarks.engine.state import PhaseState
 from benchmarks.meters.modes import evaluating
 from benchmarks.meters.session import RunMeters
 from benchmarks.records.row import REMARK, RESERVED, Measurement, Row, declare_metric, noted
-from tasks.base import Score, as_score, sealed_test_split
+from methods.base import overrides
+from tasks.base import Judged, Score, as_score, sealed_test_split
 from tasks.errors import UserError
 
 log = logging.getLogger("depthbench")
@@ -71,9 +72,16 @@ class Rows:
 
 
 def evaluate(
-    built: Built, model: BaseModel, state: PhaseState, table: Rows, meters: RunMeters
+    built: Built,
+    held: InTraining,
+    state: PhaseState,
+    table: Rows,
+    meters: RunMeters,
+    outcomes: dict[str, Any] | None = None,
 ) -> dict[str, BaseModel]:
     """Evaluate every variant with the last weights and with the best on validation.
+
+    ``outcomes`` takes what came of each test image with the last weights, by variant.
 
     Returns:
         The deployable networks with the last weights.
@@ -81,15 +89,18 @@ def evaluate(
     Raises:
         UserError: training diverged: none of them gives finite outputs for any image.
     """
-    networks = variants(built, model, meters)
+    networks = variants(built, held.model, meters)
     with meters.window("evaluate"):
-        found = scores(built, networks)
+        found = scores(built, networks, outcomes)
     refuse_diverged(found)
     last_epoch = state.curve[-1]["epoch"] if state.curve else None
-    if state.best_weights is None or state.best_epoch == last_epoch:
+    if state.best is None or state.best_epoch == last_epoch:
         best = found
     else:
-        with weights(model, state.best_weights):
+        with held.restored(Snapshot(**state.best)) as model:
+            if overrides(built.method, "finish"):
+                with meters.window("evaluate"):
+                    finish(built.task, built.method, model, built.recipe, built.spec.seed)
             chosen = variants(built, model, meters)
             with meters.window("evaluate"):
                 best = scores(built, chosen)
@@ -115,7 +126,7 @@ def variants(built: Built, model: BaseModel, meters: RunMeters) -> dict[str, Bas
     Raises:
         UserError: there is none, or one has no name: its rows would be those of the whole run.
     """
-    with meters.outside("variants"), sealed_test_split("the method, in variants"):
+    with meters.outside("variants"), sealed_test_split("the method, in variants", training=True):
         found = built.method.variants(model)
     if not isinstance(found, Mapping) or not found or not all(found):
         raise UserError(
@@ -129,8 +140,17 @@ def _named(found: object) -> str:
     return f"networks named {list(found)}" if isinstance(found, Mapping) else repr(found)
 
 
-def scores(built: Built, networks: Mapping[str, BaseModel]) -> Scores:
-    """The task's metrics by variant and split; one that serves as both is evaluated once."""
+def scores(
+    built: Built, networks: Mapping[str, BaseModel], outcomes: dict[str, Any] | None = None
+) -> Scores:
+    """The task's metrics by variant and split; one that serves as both is evaluated once.
+
+    Args:
+        built: the run's parts.
+        networks: by variant.
+        outcomes: takes what came of each test image, by variant.
+    """
+    outcomes = {} if outcomes is None else outcomes
     found: Scores = {}
     for name, network in networks.items():
         for split in ("val", "test"):
@@ -138,6 +158,9 @@ def scores(built: Built, networks: Mapping[str, BaseModel]) -> Scores:
                 found[name, split] = found[name, "val"]
                 continue
             values = built.task.evaluate(network, split, built.device)
+            of_test = split == "test" or built.task.val_is_test
+            if of_test and isinstance(values, Judged):
+                outcomes[name] = values.outcomes
             found[name, split] = {key: as_score(value) for key, value in values.items()}
     return found
 
@@ -197,14 +220,3 @@ def refuse_measured(metric: str, measured: set[str], method: str) -> None:
             f"the method {method} returns '{metric}' from analyse, which the task or the harness "
             f"measures: give it a name of its own, or a condition such as {metric}@hard"
         )
-
-
-@contextmanager
-def weights(model: BaseModel, state: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Hold other weights for a while."""
-    own = copy.deepcopy(model.state_dict())
-    model.load_state_dict(state)
-    try:
-        yield
-    finally:
-        model.load_state_dict(own)

@@ -12,9 +12,11 @@ import torch
 from mmengine.hooks import Hook
 
 from benchmarks.engine.random_state import random_state, set_random_state
+from benchmarks.engine.snapshot import InTraining
 from benchmarks.engine.state import PhaseState
 from benchmarks.engine.stopping import StopRun
 from benchmarks.meters.session import RunMeters
+from benchmarks.records.row import metric_info
 from methods.base import Phase
 from tasks.base import Task, as_score
 from tasks.errors import UserError
@@ -118,12 +120,14 @@ class ValidationHook(Hook):
         meters: RunMeters,
         phase: Phase,
         state: PhaseState,
+        held: InTraining,
         losses: LossHook,
         every: int,
         report: Report,
     ) -> None:
         self._task, self._device, self._meters, self._phase = task, device, meters, phase
         self._state, self._losses, self._every, self._report = state, losses, every, report
+        self._held, self._better = held, metric_info(task.headline).better
 
     def after_train_epoch(self, runner: Any) -> None:
         """Validate after every ``every``-th epoch and at the end of the phase."""
@@ -148,7 +152,8 @@ class ValidationHook(Hook):
                 **({} if loss is None else {"train_loss": loss}),
                 **{name: as_score(score).value for name, score in scores.items()},
             }
-            self._state.add(self._phase.name, point, self._task.headline, runner.model)
+            name, headline = self._phase.name, self._task.headline
+            self._state.add(name, point, headline, self._held.take, self._better)
             self._report({"event": "metric", "phase": self._phase.name, **point})
         if self._phase.stop is not None and self._phase.stop(self._state.curve_of_phase()):
             loop.stopped = True
@@ -156,7 +161,8 @@ class ValidationHook(Hook):
     def _scores(self, model: torch.nn.Module) -> Mapping[str, Any]:
         """The task's metrics; an evaluation that trains is taken for work outside the budget."""
         began, before = time.monotonic(), weight_norms(model)
-        scores = self._task.evaluate(model, "val", self._device)
+        network = model if self._phase.network is None else self._phase.network(model)
+        scores = self._task.evaluate(network, "val", self._device)
         if weight_norms(model) != before:
             self._meters.evaluated_outside(time.monotonic() - began)
         return scores
@@ -173,16 +179,37 @@ class OptimizerHook(Hook):
 
     Args:
         state: of its wrapper.
+        phase: that goes on.
     """
 
     priority = "VERY_HIGH"
 
-    def __init__(self, state: dict[str, Any]) -> None:
-        self._state = state
+    def __init__(self, state: dict[str, Any], phase: str) -> None:
+        self._state, self._phase = state, phase
 
     def before_train(self, runner: Any) -> None:
-        """Load it."""
-        runner.optim_wrapper.load_state_dict(self._state)
+        """Load it.
+
+        Raises:
+            UserError: it is of other parameters.
+        """
+        try:
+            runner.optim_wrapper.load_state_dict(self._state)
+            fits = all(map(_fits, runner.optim_wrapper.optimizer.state.items()))
+        except (ValueError, KeyError):
+            fits = False
+        if not fits:
+            raise UserError(
+                f"phase '{self._phase}' carries on an optimizer whose parameters have other "
+                "shapes: leave carry_optimizer out where the network changes between phases"
+            )
+
+
+def _fits(state: tuple[torch.Tensor, dict[str, Any]]) -> bool:
+    """Whether an optimizer's tensors have the shape of their parameter, as far as they are its."""
+    parameter, values = state
+    shapes = [v.shape for v in values.values() if torch.is_tensor(v) and v.dim() == parameter.dim()]
+    return all(shape == parameter.shape for shape in shapes)
 
 
 class StepLimitHook(Hook):

@@ -19,6 +19,7 @@ from benchmarks.engine.fingerprint import require_planned_code
 from benchmarks.engine.hooks import Report
 from benchmarks.engine.session import TrainingSession
 from benchmarks.engine.spent_rows import phase_rows, run_rows
+from benchmarks.engine.starting import INIT_FROM, start_of
 from benchmarks.meters.device import describe_device
 from benchmarks.meters.kernels import kernel_facts
 from benchmarks.meters.session import RunMeters
@@ -26,8 +27,10 @@ from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.records import cells
 from benchmarks.records.files import write_json_atomic, write_text_atomic
 from benchmarks.records.manifest import Segments, environment, now
-from benchmarks.records.row import stored_metrics
+from benchmarks.records.outcomes import write_outcomes
+from benchmarks.records.row import Measurement, stored_metrics
 from benchmarks.records.store import RUNNING, read_manifest, write_finished_run
+from benchmarks.records.verification import OUTCOMES
 from benchmarks.spec import RunSpec
 from tasks.base import sealed_test_split
 from tasks.errors import UserError
@@ -63,18 +66,20 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
         "fingerprint": planned["fingerprint"],
         "sources": {"method": list(built.method.sources), "task": list(built.task.sources)},
         "recipe": vars(built.recipe),
-        "metrics": stored_metrics(built.method.metrics),
+        "metrics": stored_metrics({**built.task.metrics, **built.method.metrics}),
         "environment": environment(),
         "device": describe_device(built.device),
         "created": now(),
+        **({"init_from": planned["init_from"]} if "init_from" in planned else {}),
     }
 
     started = {**manifest, "status": RUNNING, "segments": segments.listed()}
     write_json_atomic(folder / "manifest.json", started)
     meters = RunMeters(built.device, operations_meter(built.spec))
+    start = start_of(planned, folder)
     with warnings_as_notes(report):
         model = prepared_model(
-            built, lambda text: report({"event": "note", "text": text}), meters.outside
+            built, lambda text: report({"event": "note", "text": text}), meters.outside, start
         )
     session = TrainingSession(
         built.task,
@@ -97,16 +102,22 @@ def execute(planned: Mapping[str, Any], run_folder: str, report: Report) -> None
             state = session.run()
         require_finite(model)
         report({"event": "progress", "phase": "evaluate", "batch": 1, "batches": 1})
-        networks = evaluate(built, model, state, table, meters)
+        outcomes: dict[str, Any] = {}
+        networks = evaluate(built, session.held, state, table, meters, outcomes)
     for phase, measurement in phase_rows(built, meters, state, planned["batches_per_epoch"]):
         table.add("", phase, measurement)
-    for measurement in run_rows(meters, model):
+    table.add("", "setup", Measurement("budget_spent", 100 * session.spent))
+    for measurement in start.costs() if start is not None else ():
+        table.add("", INIT_FROM, measurement)
+    for measurement in run_rows(meters, model, session.held.companions):
         table.add("", "setup", measurement)
     for name, network in networks.items():
         for measurement in variant_costs(built, network):
             table.add(name, "inference", measurement)
     problem = add_analysis(built, networks, table)
     write_text_atomic(folder / "curve.csv", curve_csv(state.curve))
+    if outcomes:
+        write_outcomes(folder / OUTCOMES, outcomes)
     segments.close()
     # Once more: a method may have set flags of its own.
     manifest["device"] |= kernel_facts(built.device)

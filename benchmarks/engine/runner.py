@@ -20,7 +20,7 @@ from benchmarks.engine.hooks import CheckpointHook
 from benchmarks.engine.stopping import requested, whole_steps
 from benchmarks.meters.session import RunMeters
 from benchmarks.records.progress import write_progress
-from tasks.base import BatchSource
+from tasks.base import BatchSource, size_of
 from tasks.files.checkpoints import load_plain
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
@@ -170,7 +170,7 @@ class TrainLoop(BaseLoop):
 
 def images_of(batch: dict[str, Any]) -> int:
     """How many images (or other samples) a training batch really holds."""
-    return len(batch["inputs"])
+    return size_of(batch["inputs"])
 
 
 class PhaseRunner(Runner):
@@ -194,6 +194,7 @@ class PhaseRunner(Runner):
         seed: the seed of the training draws.
         name: what mmengine files its logger and message hub under, one a phase.
         checkpoint: a checkpoint of this phase to go on from, if any.
+        further: gives what else a checkpoint holds.
     """
 
     def __init__(
@@ -212,7 +213,9 @@ class PhaseRunner(Runner):
         seed: int,
         name: str,
         checkpoint: str | None = None,
+        further: Callable[[], dict[str, Any]] = dict,
     ) -> None:
+        self._further = further
         saver = next((hook for hook in hooks if isinstance(hook, CheckpointHook)), None)
         self._loop = (source, train_step, batches, meters, saver)
         self._meters = meters
@@ -268,6 +271,7 @@ class PhaseRunner(Runner):
         checkpoint = {
             "meta": meta,
             "state_dict": self.model.state_dict(),
+            **self._further(),
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [each.state_dict() for each in self.param_schedulers or ()],
         }
@@ -277,14 +281,13 @@ class PhaseRunner(Runner):
         write_progress(path, checkpoint, self.epoch + 1, loop.expected_iters, len(loop.dataloader))
 
     def resume(self, filename: str, **kwargs: Any) -> None:
-        """Go on from a checkpoint of :meth:`write_checkpoint`.
+        """Go on from a checkpoint of :meth:`write_checkpoint`, whose weights the model has.
 
         mmengine's own way would read its message hub, for which torch must be allowed to make
         objects, and run a config that stands in the file.
         """
         checkpoint = load_plain(Path(filename))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        self.model.load_state_dict(checkpoint["state_dict"])
         self.train_loop.go_on(**checkpoint["meta"])
         self.optim_wrapper.load_state_dict(checkpoint["optimizer"])
         states = checkpoint["param_schedulers"]

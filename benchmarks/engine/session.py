@@ -15,6 +15,7 @@ from mmengine.model import BaseModel
 
 from benchmarks.budget import Part
 from benchmarks.engine.checkpoint import write_checkpoint
+from benchmarks.engine.finishing import FINISH, finish
 from benchmarks.engine.hooks import (
     CheckpointHook,
     LossHook,
@@ -29,11 +30,13 @@ from benchmarks.engine.hooks import (
 from benchmarks.engine.optim import merge_recipe, optim_wrapper_config, schedule_in_batches
 from benchmarks.engine.random_state import random_state
 from benchmarks.engine.runner import PhaseRunner
+from benchmarks.engine.snapshot import InTraining
 from benchmarks.engine.spending import Spending, SpendingHook
+from benchmarks.engine.starting import INIT_FROM
 from benchmarks.engine.state import PhaseState
 from benchmarks.meters.session import RunMeters
 from benchmarks.records.progress import write_progress
-from methods.base import Method, Phase, PhaseResult, Phases
+from methods.base import Method, Phase, PhaseResult, Phases, overrides
 from tasks.base import BatchSource, Recipe, Task
 from tasks.errors import UserError
 from tasks.files.checkpoints import load_plain
@@ -41,7 +44,7 @@ from tasks.files.checkpoints import load_plain
 log = logging.getLogger("depthbench")
 
 RESERVED_PHASES = frozenset(
-    {"setup", "val", "test", "val_best", "test_best", "inference", "training"}
+    {"setup", "val", "test", "val_best", "test_best", "inference", "training", FINISH, INIT_FROM}
 )
 """What the column ``phase`` of rows calls other things than phases of training."""
 
@@ -80,6 +83,9 @@ class TrainingSession:
     state: PhaseState = field(default_factory=PhaseState)
     metered: Mapping[str, float] = field(default_factory=dict)
     optimizer_steps: float | None = None
+    held: InTraining = field(init=False)
+    spent: float = field(init=False, default=0.0)
+    """The fraction of the budget that all phases have spent."""
 
     @property
     def checkpoint(self) -> Path:
@@ -101,13 +107,14 @@ class TrainingSession:
             self.state.load_state_dict(saved["depthbench"])
             self.meters.load_state_dict(saved["meters"])
             self.report({"event": "note", "text": f"resumed in phase '{self.state.phase}'"})
-        source = self.task.batches(self.recipe.batch_size, self.seed, self.device)
-        self.model.to(self.device)
+        source = self._source()
+        self.held = InTraining(self.method, self.model, self.device)
         if self.recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)
         if self.recipe.compile:
             self.model.compile()
 
+        finished = saved is not None and self.state.finish_done
         replay = list(self.state.finished)
         names = {""}
         phases = self.method.phases(self.model)
@@ -131,13 +138,51 @@ class TrainingSession:
                 if phase.name != result.name:
                     raise _other_phases(f"'{phase.name}'", result.name)
                 if phase.keep:
+                    self.held.reshape(self.state.kept_structures.get(phase.name))
                     self.model.load_state_dict(self.state.kept[phase.name])
                 if not replay and saved is not None and saved["phase_done"]:
-                    self.model.load_state_dict(saved["state_dict"])
+                    self.held.load(saved)
                 continue
+            if resuming and saved is not None:
+                self.held.load(saved)
             result = self._run_phase(phase, source, resuming)
             saved = None
+        self.spent = min(1.0, self._spent())
+        if not finished and overrides(self.method, "finish"):
+            self._finish()
         return self.state
+
+    def _finish(self) -> None:
+        """The method's work after training, as a phase of its own."""
+        with self.meters.training(FINISH), self.meters.window("train"):
+            finish(self.task, self.method, self.model, self.recipe, self.seed)
+        self.state.finish_done = True
+        last = self.state.finished[-1] if self.state.finished else None
+        self._save_phase_end(0, last.batches if last else 0, 1)
+
+    def _source(self) -> BatchSource:
+        """What is trained on: the task's batches, or what the method makes of them.
+
+        A budget in batches is one in images where a method decides what a batch is.
+        """
+        plain = self.task.batches(self.recipe.batch_size, self.seed, self.device)
+        source = self.method.batches(plain)
+        if source is plain:
+            return source
+        if not hasattr(source, "epoch") or not hasattr(source, "__len__"):
+            raise UserError(
+                f"batches of the method {type(self.method).__name__} gave {source!r}: return a "
+                "source with len() and epoch(index, start), as the task's"
+            )
+        if len(source) < 1:
+            raise UserError(
+                f"batches of the method {type(self.method).__name__} leaves no batch in an epoch"
+            )
+        if self.batches is not None:
+            images = min(self.recipe.batch_size, self.task.train_samples())
+            self.metered = {**self.metered, "samples": float(self.batches * images)}
+            self.batches = None
+        return source
 
     def _trained(self) -> int:
         """Batches of the finished phases."""
@@ -165,6 +210,7 @@ class TrainingSession:
         batches = self._batches_of(phase, source)
         recipe = phase_recipe(self.recipe, phase)
         config = optim_wrapper_config(recipe, self.method.paramwise, self.device)
+        carried = self._carried(phase) if phase.carry_optimizer and not resuming else None
         if not resuming:
             self.state.begin(phase.name, self._spent())
         spending = self._spending_hook(phase, batches, recipe) if self.metered else None
@@ -182,6 +228,7 @@ class TrainingSession:
                 self.meters,
                 phase,
                 self.state,
+                self.held,
                 losses,
                 self.validate_every,
                 self.report,
@@ -196,13 +243,8 @@ class TrainingSession:
                 else [StepLimitHook(self.meters, self.optimizer_steps)]
             ),
         ]
-        if phase.go_on and not resuming:
-            if self.state.optimizer is None:
-                raise UserError(
-                    f"phase '{phase.name}' continues with the optimizer of the phase before, which "
-                    "has kept none: set keep_optimizer there"
-                )
-            hooks.append(OptimizerHook(self.state.optimizer))
+        if carried is not None:
+            hooks.append(OptimizerHook(carried, phase.name))
         with self.meters.outside("hooks"):
             own = [*self.method.hooks(), *phase.hooks]
         runner = PhaseRunner(
@@ -220,6 +262,7 @@ class TrainingSession:
             # Each phase has draws of its own, which draws in prepare() must not shift.
             seed=self.seed + 1000 * (len(self.state.finished) + 1),
             checkpoint=str(self.checkpoint) if resuming else None,
+            further=self.held.saved,
             name=f"{self.folder.name}-{len(self.state.finished)}",
         )
         with self.meters.training(phase.name):
@@ -227,14 +270,27 @@ class TrainingSession:
         made = self.meters.steps
         result = self.state.end(
             runner.iter,
-            self.model,
-            phase.keep,
+            self.held.take() if phase.keep else None,
             samples=made[phase.name].images,
             optimizer_steps=made[phase.name].updated,
-            optimizer=runner.optim_wrapper.state_dict() if phase.keep_optimizer else None,
         )
+        if self._spent() < 1:  # another phase may go on with it
+            self.state.optimizer = runner.optim_wrapper.state_dict()
         self._save_phase_end(runner.epoch + 1, result.batches, len(source))
         return result
+
+    def _carried(self, phase: Phase) -> dict[str, Any]:
+        """The optimizer that a phase goes on with.
+
+        Raises:
+            UserError: it is the first phase.
+        """
+        if self.state.optimizer is None:
+            raise UserError(
+                f"phase '{phase.name}' carries on the optimizer of the phase before, and there is "
+                "none: leave carry_optimizer out"
+            )
+        return self.state.optimizer
 
     def _spending_hook(self, phase: Phase, limit: int | None, recipe: Recipe) -> SpendingHook:
         share = phase.share if phase.epochs is None else 1.0
@@ -254,6 +310,7 @@ class TrainingSession:
             saved = {
                 "phase_done": True,
                 "state_dict": self.model.state_dict(),
+                **self.held.saved(),
                 "random": random_state(),
                 "depthbench": self.state.state_dict(),
                 "meters": self.meters.state_dict(),

@@ -50,7 +50,7 @@ def phase_rows(
         yield name, an_epoch("epoch_time", seconds, timed, batches_per_epoch)
         yield name, an_epoch("energy_epoch", joules, timed, batches_per_epoch)
         for unit in built.spec.budget.amounts:
-            amount = spent(unit, result, meters, joules, batches_per_epoch)
+            amount = spent(unit, result, meters, joules, images_per_epoch(built, batches_per_epoch))
             busy = {"seconds": seconds.reason, "joules": joules.reason}
             yield name, noted(amount, busy_note(busy.get(unit, "")))
         if meters.costs is not None:
@@ -74,16 +74,30 @@ def _any_busy(found: Mapping[tuple[str, str], Measurement], metric: str) -> str:
     return next(filter(None, notes), "")
 
 
-def run_rows(meters: RunMeters, model: nn.Module) -> Iterator[Measurement]:
+def run_rows(
+    meters: RunMeters, model: nn.Module, companions: Mapping[str, nn.Module] | None = None
+) -> Iterator[Measurement]:
     """Rows of a run's training as a whole: its parameters, its costs, the time outside the budget.
 
     Operations are the mean over the images trained on; memory and trainable parameters are those
     of the phase with the most.
     """
     yield from guarded(("params",), lambda: Measurement("params", parameters(model).stored))
+    if companions:
+        held = nn.ModuleList(companions.values())
+        note = ", ".join(companions)
+        yield from guarded(
+            ("params_companions",),
+            lambda: Measurement("params_companions", parameters(held).stored, note),
+        )
     if meters.costs is not None:
         yield from guarded(meters.costs.metrics, meters.costs.overall)
     yield from guarded(("unbudgeted_time",), meters.unbudgeted)
+
+
+def images_per_epoch(built: Built, batches_per_epoch: int) -> int:
+    """Images in the batches of an epoch: the last, shorter one is left out."""
+    return batches_per_epoch * min(built.recipe.batch_size, built.task.train_samples())
 
 
 def an_epoch(metric: str, measured: Measurement, timed: int, batches_per_epoch: int) -> Measurement:
@@ -101,13 +115,16 @@ def spent(
     result: PhaseResult,
     meters: RunMeters,
     joules: Measurement,
-    batches_per_epoch: int,
+    per_epoch: int,
 ) -> Measurement:
-    """What a phase spent in a unit of the budget: samples really seen, steps really made."""
+    """What a phase spent in a unit of the budget: samples really seen, steps really made.
+
+    An epoch is as many images as the task's batches have in one, ``per_epoch``.
+    """
     metric, name = f"spent_{unit}", result.name
     if unit in COUNTED:
         counted = {
-            "epochs": result.batches / batches_per_epoch,
+            "epochs": result.samples / per_epoch,
             "samples": result.samples,
             "steps": result.optimizer_steps,
         }

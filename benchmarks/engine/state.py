@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 
+from benchmarks.engine.snapshot import Snapshot
 from methods.base import PhaseResult
-from tasks.modules import copy_weights
 
 
 @dataclass
@@ -23,30 +23,51 @@ class PhaseState:
 
     finished: list[PhaseResult] = field(default_factory=list)
     kept: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    kept_structures: dict[str, Any] = field(default_factory=dict)
+    """Of the kept weights, where the network's structure changes."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     phase: str = ""
     began_at: float = 0.0
     best_value: float | None = None
     best_epoch: int | None = None
-    best_weights: dict[str, torch.Tensor] | None = None
+    best: dict[str, Any] | None = None
+    """The fields of the best weights' :class:`~benchmarks.engine.snapshot.Snapshot`."""
+    finish_done: bool = False
+    """Whether the method's ``finish`` was called."""
     optimizer: dict[str, Any] | None = None
-    """Of the last phase that kept it."""
+    """Of the phase that has just ended, for one that goes on with it."""
 
     def begin(self, phase: str, began_at: float = 0.0) -> None:
         """Start a phase: its best is its own."""
         self.phase, self.began_at = phase, began_at
-        self.best_value = self.best_epoch = self.best_weights = None
+        self.best_value = self.best_epoch = self.best = self.optimizer = None
 
-    def add(self, phase: str, point: dict[str, Any], headline: str, model: nn.Module) -> None:
+    def add(
+        self,
+        phase: str,
+        point: dict[str, Any],
+        headline: str,
+        take: Callable[[], Snapshot],
+        better: str = "higher",
+    ) -> None:
         """Add a validation to the curve and copy the weights if they are the best so far.
 
         A validation without the primary metric (None) is never the best.
+
+        Args:
+            phase: its name.
+            point: the validation.
+            headline: the primary metric.
+            take: gives the copy.
+            better: which way the metric is better, ``higher`` or ``lower``.
         """
         self.curve.append({"phase": phase, **point})
-        value = point[headline]
-        if value is not None and (self.best_value is None or value > self.best_value):
+        value, best = point[headline], self.best_value
+        if value is None:
+            return
+        if best is None or (value < best if better == "lower" else value > best):
             self.best_value, self.best_epoch = value, point["epoch"]
-            self.best_weights = copy_weights(model)
+            self.best = vars(take())
 
     def curve_of_phase(self) -> list[dict[str, Any]]:
         """The validations of the phase under way."""
@@ -55,8 +76,7 @@ class PhaseState:
     def end(
         self,
         batches: int,
-        model: nn.Module,
-        keep: bool,
+        keep: Snapshot | None = None,
         samples: int = 0,
         optimizer_steps: int = 0,
         optimizer: dict[str, Any] | None = None,
@@ -66,8 +86,9 @@ class PhaseState:
         curve = tuple(self.curve_of_phase())
         result = PhaseResult(self.phase, batches, curve, samples, optimizer_steps)
         self.finished.append(result)
-        if keep:
-            self.kept[self.phase] = _shared(copy_weights(model), self.kept)
+        if keep is not None:
+            self.kept[self.phase] = _shared(keep.weights, self.kept)
+            self.kept_structures[self.phase] = keep.structure
         return result
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import Any
 from benchmarks.engine.building import Built, build_run
 from benchmarks.engine.fingerprint import fingerprint
 from benchmarks.launch.trial import Trial, try_run
+from benchmarks.launch.warm_start import in_order, source_of
 from benchmarks.records.identity.run_id import run_id
+from benchmarks.records.row import stored_metrics
 from benchmarks.spec import RunSpec, method_defaults
 from tasks.base import BatchSource
 from tasks.crash import crash_sentence
@@ -45,9 +47,9 @@ def plan_runs(
     checked: dict[str, tuple[Built, dict[str, Any], BatchSource]] = {}
     tried: dict[str, Trial] = {}
     taken: dict[tuple[Any, ...], int] = {}
-    plans = []
-    for number, mapping in enumerate(specs, 1):
-        spec = RunSpec.from_dict(mapping)
+    plans: list[dict[str, Any]] = []
+    ordered = in_order([RunSpec.from_dict(mapping) for mapping in specs])
+    for number, spec in ((place + 1, spec) for place, spec in ordered):
         full = spec.to_dict()
         key = repr({**full, "seed": None})
 
@@ -62,6 +64,10 @@ def plan_runs(
                 source = built.task.batches(built.recipe.batch_size, spec.seed, built.device)
                 checked[key] = (built, fingerprint(built), source)
             built, facts, source = checked[key]
+            init = None
+            if spec.init_from:
+                init = source_of(spec, plans)
+                facts = {**facts, "init_from": init["run_id"], "weights": init["weights"]}
             defaults = method_defaults(spec.method)
             identity = run_id(full, facts, built.task.dataset, built.task.arch, defaults)
             if key not in tried and identity not in finished:
@@ -76,9 +82,11 @@ def plan_runs(
                 "spec": full,
                 "fingerprint": facts,
                 "headline": built.task.headline,
+                "metrics": stored_metrics({**built.task.metrics, **built.method.metrics}),
                 "task": built.task.family,
                 "dataset": built.task.dataset,
                 "arch": built.task.arch,
+                **({} if init is None else {"init_from": init}),
                 "batches": batches,
                 "expected_batches": expected,
                 "batches_per_epoch": len(source),
@@ -91,8 +99,9 @@ def plan_runs(
                 f"runs {taken[rows]} and {number} of the plan are both called {built.label} with "
                 f"seed {spec.seed}: give one of the methods a 'label'"
             )
-        report({"event": "planned", "done": number, "of": len(specs)})
-    return plans
+        report({"event": "planned", "done": len(plans), "of": len(specs)})
+    order = [place for place, _ in ordered]
+    return [plans[order.index(place)] for place in range(len(plans))]
 
 
 @contextmanager

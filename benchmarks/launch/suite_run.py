@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.launch import upkeep
 from benchmarks.launch.half_done import begun_under_another_id, started_manifest, unfinished_runs
 from benchmarks.launch.local import ForkServer, RunFailed
-from benchmarks.records.row import FAILED, OK, Row, metric_info
+from benchmarks.records.row import FAILED, OK, Row, declare_stored, metric_info
 from benchmarks.records.store import Plan, PlannedRun, Store, write_failed_run
 from benchmarks.spec import MethodEntry, RunSpec, TaskEntry
 from benchmarks.suite import Suite, load_suite
@@ -27,6 +27,9 @@ class Job:
 
     planned: Mapping[str, Any]
     baseline: bool = False
+
+    def __post_init__(self) -> None:
+        declare_stored(self.planned)
 
     @property
     def run_id(self) -> str:
@@ -231,7 +234,7 @@ class SuiteRun:
         jobs = {job.run_id: job for job in reversed(self.jobs)}
         return [
             job
-            for job in self.jobs
+            for job in sources_first(self.jobs)
             if jobs[job.run_id] is job
             and job.run_id not in tried
             and not self._store.is_finished(job.run_id)
@@ -327,6 +330,22 @@ class SuiteRun:
         rows = self._store.write_collected(self._plan.runs)
         self._publish(self._store.path)
         return rows
+
+
+def sources_first(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs in order, but each after the run of the plan that it starts from."""
+    by_id = {job.run_id: job for job in reversed(jobs)}
+    ordered: dict[str, Job] = {}
+
+    def add(job: Job) -> None:
+        source = by_id.get((job.planned.get("init_from") or {}).get("run_id", ""))
+        if source is not None and source.run_id not in ordered:
+            add(source)
+        ordered.setdefault(job.run_id, job)
+
+    for job in jobs:
+        add(job)
+    return [*ordered.values(), *(job for job in jobs if ordered[job.run_id] is not job)]
 
 
 def _checked(server: ForkServer, function: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -14,6 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from benchmarks.budget import Budget
 from benchmarks.engine.building import Built, prepared_model
 from benchmarks.engine.optim import optim_wrapper_config
+from benchmarks.engine.snapshot import InTraining
 from benchmarks.meters.operations import OperationCounter
 from benchmarks.meters.session import no_joules
 from benchmarks.meters.step_ledger import StepLedger
@@ -74,7 +75,8 @@ def try_run(built: Built, source: BatchSource, measure: bool) -> Trial:
     counts = "train_flops" in amounts
     if not measure and not counts:
         return Trial()
-    model = model.to(built.device)
+    InTraining(built.method, model, built.device)
+    source = built.method.batches(source)
     config = optim_wrapper_config(built.recipe, built.method.paramwise, built.device)
     try:
         wrapper = build_optim_wrapper(model, config)

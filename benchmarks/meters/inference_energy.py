@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.meters.contention import Watch
 from benchmarks.meters.energy import EnergyMeter
 from benchmarks.meters.energy_rows import quantisation
-from benchmarks.meters.modes import evaluating, forward, synchronize
+from benchmarks.meters.modes import evaluating, forward, is_input, synchronize
 from benchmarks.meters.rapl import RaplMeter
 from benchmarks.records.row import Measurement, noted
 
@@ -61,7 +61,7 @@ def inference_energy(
     with evaluating(model):
         try:
             given = example_fn(batch_size)
-            real = not isinstance(given, torch.Tensor)
+            real = not is_input(given)
             inputs = itertools.cycle(given if real else [given])
             go(3)
         except torch.OutOfMemoryError:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.meters.contention import Watch
-from benchmarks.meters.modes import evaluating, forward, synchronize
+from benchmarks.meters.modes import evaluating, forward, is_input, synchronize
 from benchmarks.records.row import Measurement, noted
 
 FEWEST = 5
@@ -61,7 +61,7 @@ def latency(
         for size in batch_sizes:
             try:
                 given = example_fn(size)
-                real = not isinstance(given, torch.Tensor)
+                real = not is_input(given)
                 inputs = itertools.cycle(given if real else [given])
 
                 def once(inputs: Iterator[torch.Tensor] = inputs) -> float:

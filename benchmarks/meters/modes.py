@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from tasks.modules import eval_mode
 
@@ -25,6 +27,21 @@ def forward(model: nn.Module, inputs: torch.Tensor) -> object:
     if "mode" in inspect.signature(wrapped.forward).parameters:
         return model(inputs, mode="tensor")
     return model(inputs)
+
+
+def is_input(given: object) -> bool:
+    """Whether this is one input, a tensor or a tuple of them, and not several of them."""
+    return isinstance(given, torch.Tensor | tuple)
+
+
+def repeated(inputs: Any, size: int) -> Any:
+    """An input of one image as a batch of ``size``, whatever it is made of."""
+    return tree_map_only(torch.Tensor, lambda t: t.repeat(size, *[1] * (t.dim() - 1)), inputs)
+
+
+def shapes(inputs: Any) -> tuple[torch.Size, ...]:
+    """The shapes of an input's tensors, without the dimension of the batch."""
+    return tuple(leaf.shape[1:] for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor))
 
 
 def synchronize(device: torch.device) -> None:

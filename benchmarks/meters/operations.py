@@ -16,12 +16,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from benchmarks.meters.counter import OperationCounter, UnknownOperation
 from benchmarks.meters.countings import COUNTINGS
 from benchmarks.meters.modes import evaluating, forward
 from benchmarks.meters.module_operations import ModuleCounter
 from benchmarks.meters.parameters import multiplying_weights
+from methods import costing
+from tasks.base import size_of
 from tasks.errors import UserError
 
 __all__ = [
@@ -68,8 +71,8 @@ def count_macs(
     Raises:
         UserError: the example is not one image, or as :func:`count_pass`.
     """
-    if example.shape[0] != 1:
-        raise UserError(f"MACs are counted for one image: the example holds {example.shape[0]}")
+    if size_of(example) != 1:
+        raise UserError(f"MACs are counted for one image: the example holds {size_of(example)}")
     return count_pass(model, example, counting, run).macs
 
 
@@ -97,7 +100,8 @@ def count_pass(
             be counted, holds weights but multiplies nothing, or multiplies outside of the modules
             of a counting by module.
     """
-    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    device = next(leaf.device for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor))
+    devices = [device] if device.type == "cuda" else []
     by_module = COUNTINGS[counting].modules if counting in COUNTINGS else {}
     operations = OperationCounter("plain" if by_module else counting, composite=True)
     modules = ModuleCounter(by_module)
@@ -155,3 +159,14 @@ def count_train_flops(step: Callable[[], object], batch_size: int) -> int:
     with OperationCounter() as counter:
         step()
     return round(2 * counter.macs / batch_size)
+
+
+def _macs(
+    model: nn.Module,
+    inputs: torch.Tensor,
+    forward: Callable[[nn.Module, torch.Tensor], object] = forward,
+) -> float:
+    return float(count_pass(model, inputs, run=forward).macs)
+
+
+costing.count_with(_macs)

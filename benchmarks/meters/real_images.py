@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.model import BaseModel
 from torch.nn import functional
+from torch.utils._pytree import tree_map_only
 
 from tasks.pictures import spread
 
@@ -60,11 +61,13 @@ class RealImages:
     @torch.no_grad()
     def _prepared(self, batch: Mapping[str, Any]) -> torch.Tensor:
         data: Any = self._model.data_preprocessor(dict(batch), False)
-        return data["inputs"].to(self._device)
+        return tree_map_only(torch.Tensor, lambda t: t.to(self._device), data["inputs"])
 
 
 def resized(image: torch.Tensor, example: torch.Tensor) -> torch.Tensor:
     """A picture (1, C, H, W) in the size of another; what is no picture stays as it is."""
+    if not isinstance(image, torch.Tensor):
+        return image
     if image.dim() != 4 or not image.is_floating_point() or image.shape == example.shape:
         return image
     return functional.interpolate(image, example.shape[2:], mode="bilinear", antialias=True)
@@ -79,6 +82,8 @@ def _together(batches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = [batch[key] for batch in batches]
         if isinstance(first, torch.Tensor):
             found[key] = torch.cat(values)
+        elif isinstance(first, tuple):
+            found[key] = tuple(map(torch.cat, zip(*values, strict=True)))
         else:
             found[key] = [each for value in values for each in value]
     return found

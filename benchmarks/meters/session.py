@@ -192,7 +192,7 @@ class RunMeters:
         return self.steps.charge(phase, untimed, over)
 
     def spent(self, unit: str) -> float | None:
-        """Seconds, joules or training FLOPs of all phases so far; cheap in every step.
+        """Seconds, joules, training FLOPs or images of all phases so far; cheap in every step.
 
         Only training counts, no evaluation and no checkpoint. Time and energy of the first step
         of a phase or of a resumed process, which is warm-up, and of the steps that are counted are
@@ -203,6 +203,8 @@ class RunMeters:
         if unit == "joules":
             joules = self.energy.train_joules()
             return None if joules is None else joules + sum(map(self.charged_joules, self._phases))
+        if unit == "samples":
+            return float(sum(self.steps[phase].images for phase in self.steps.phases()))
         return None if self.operations is None else self.operations.flops()
 
     def charged_joules(self, phase: str) -> float:

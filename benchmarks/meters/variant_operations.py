@@ -14,7 +14,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from benchmarks.meters.guard import guarded
-from benchmarks.meters.modes import evaluating, forward
+from benchmarks.meters.modes import evaluating, forward, repeated, shapes
 from benchmarks.meters.operations import Count, OperationCounter, count_pass
 from benchmarks.meters.real_images import RealImages, resized
 from benchmarks.records.row import Measurement
@@ -117,10 +117,10 @@ class VariantOperations:
         images = [resized(image, example) for image in self.images.evenly(most)]
         if not images:
             raise UserError("there is no test image to count operations on")
-        found: dict[torch.Size, int] = {}
+        found: dict[tuple[torch.Size, ...], int] = {}
         for image in images:
             macs = self._count(image).macs
-            if found.setdefault(image.shape[1:], macs) != macs:
+            if found.setdefault(shapes(image), macs) != macs:
                 return Probe(image, True, "")
         note = f"the same for {len(images)} of {len(self.images)} test images"
         return Probe(images[0], False, note)
@@ -146,7 +146,7 @@ class VariantOperations:
         image = self.probe.image
 
         def macs(size: int) -> int:
-            return self._count(image.repeat(size, *[1] * (image.dim() - 1))).macs
+            return self._count(repeated(image, size)).macs
 
         cost = batch_cost(macs)
         notes = [self.probe.note] if self.probe.note else []

@@ -54,6 +54,9 @@ METRICS: dict[str, Metric] = {
     "params": Metric("count", "lower", title="params", shown="k", scale=1e3),
     "params_trainable": Metric("count", "lower", title="trainable params", shown="k", scale=1e3),
     "params_inference": Metric("count", "lower", title="params (deployed)", shown="k", scale=1e3),
+    "params_companions": Metric(
+        "count", "lower", title="params of companions", shown="k", scale=1e3
+    ),
     "macs": Metric("MAC/image", "lower", title="MACs", shown="M", scale=1e6),
     "macs_per_pass": Metric("MAC", "lower", title="MACs per forward pass", shown="M", scale=1e6),
     "macs_backbone": Metric(
@@ -81,6 +84,7 @@ METRICS: dict[str, Metric] = {
     "counting_time": Metric("s", "lower", title="time of steps whose operations were counted"),
     "charged_time": Metric("s", "lower", title="untimed steps at the median step"),
     "unbudgeted_time": Metric("s", "lower", title="time outside the budget"),
+    "budget_spent": Metric("%", "", title="budget spent"),
     "total_time": Metric("s", "lower", title="total time"),
     "batches": Metric("count", "", title="batches"),
     "samples": Metric("count", "", title="images trained on"),

@@ -1,10 +1,10 @@
 """The records of a run, and the digest that they are believed by.
 
-A run's records are its manifest, its rows and its learning curve. When a run ends, well or not, the
-SHA-256 of each goes into ``digest.json``, the last file that is written. :func:`read_record` is the
-one way in which an ended run is read: it compares all records with the digest, and names the first
-that differs. This guards against accidents and careless editing, not against somebody who computes
-the digest again.
+A run's records are its manifest, its rows, its learning curve and the outcomes of test images. When
+a run ends, well or not, the SHA-256 of each goes into ``digest.json``, the last file that is
+written. :func:`read_record` is the one way in which an ended run is read: it compares all records
+with the digest, and names the first that differs. This guards against accidents and careless
+editing, not against somebody who computes the digest again.
 
 Records without a digest are of schema 1, from before there was one: they are read, and are
 unverified.
@@ -35,7 +35,8 @@ from benchmarks.records.shapes import MANIFEST as MANIFEST_SHAPE
 from tasks.errors import UserError
 
 MANIFEST, ROWS, CURVE = "manifest.json", "rows.csv", "curve.csv"
-RECORDS = (MANIFEST, ROWS, CURVE)
+OUTCOMES = "outcomes.npz"
+RECORDS = (MANIFEST, ROWS, CURVE, OUTCOMES)
 """What the digest is over: logs and checkpoints are no records, no number is read from them."""
 DIGEST = "digest.json"
 
@@ -159,8 +160,8 @@ def seal(folder: Path) -> None:
 def write_finished_run(folder: Path, rows: Iterable[Row], manifest: Mapping[str, Any]) -> None:
     """End a run well: its rows, its manifest, then the digest that vouches for both.
 
-    A ``curve.csv`` that lies in the folder is part of the records. ``schema`` and ``status`` are
-    added to the manifest.
+    A ``curve.csv`` and an ``outcomes.npz`` that lie in the folder are part of the records.
+    ``schema`` and ``status`` are added to the manifest.
     """
     _end_run(folder, rows, manifest, FINISHED)
 

@@ -28,6 +28,7 @@ from methods.adaptive_depth.subnets import (
 from methods.base import METHODS, Method
 from methods.blocks import BlockView, block_view
 from methods.dense import is_dense
+from methods.step import backward
 from tasks.errors import UserError
 
 __all__ = ["AdaptiveDepth", "apply_adaptive_depth", "export"]
@@ -142,7 +143,7 @@ class AdaptiveDepth(Method):
                 batch = task_model.data_preprocessor(data, True)
                 losses = model(**batch, mode="loss")
             super_loss, _ = task_model.parse_losses(losses)
-            _backward_uncounted(optim_wrapper, self.alpha * super_loss)
+            backward(optim_wrapper, self.alpha * super_loss)
         with backbone.switch.all(skip=True), stochastic_depth_off(backbone):
             with optim_wrapper.optim_context(model), backbone.recorder.recording() as student:
                 if not self.distillation:
@@ -239,12 +240,3 @@ def attach_taps(model: BaseModel, view: BlockView, stages: list[Stage], features
                 channels = -1 if stage.end.kind in ("vit", "swin") else 1
                 tap = Tap(recorder, f"stage{stage.flag + 1}", channels)
                 stage.end.module.register_forward_hook(tap)
-
-
-def _backward_uncounted(optim_wrapper: OptimWrapper, loss: torch.Tensor) -> None:
-    """A scaled backward pass that gradient accumulation does not take for a batch of its own.
-
-    mmengine counts backward passes as batches, and this is the first of two for one batch.
-    """
-    optim_wrapper.backward(optim_wrapper.scale_loss(loss))
-    optim_wrapper._inner_count -= 1

@@ -283,7 +283,6 @@ class OptimalDepth(Method):
             stop=schedule.over,
             hooks=(schedule,),
             keep=True,
-            keep_optimizer=True,
         )
 
     def _fine_tuned(
@@ -306,7 +305,7 @@ class OptimalDepth(Method):
             stop=schedule.over,
             hooks=(schedule,),
             keep=True,
-            go_on=True,
+            carry_optimizer=True,
         )
         cut = "" if rule.converged(result.curve) else "the budget ended the fine-tuning"
         tuned = _best(result.curve, self._metric)

@@ -125,7 +125,10 @@ class FolderBatches:
             [(index, picture) for picture in order[n * self._batch_size :][: self._batch_size]]
             for n in range(start, len(self))
         )
-        return load(self._pictures, chosen, self._normalise, self._device, self._workers)
+        batches = load(self._pictures, chosen, self._normalise, self._device, self._workers)
+        for number, batch in enumerate(batches, start):
+            pictures = order[number * self._batch_size :][: self._batch_size]
+            yield {**batch, "index": torch.from_numpy(pictures).to(self._device)}
 
 
 def evaluation_batches(

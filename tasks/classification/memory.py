@@ -125,7 +125,11 @@ class MemoryBatches:
             start * self._batch_size, len(self) * self._batch_size, self._batch_size
         ):
             chosen = slice(first, first + self._batch_size)
-            yield {"inputs": self._make(draws[chosen]), "data_samples": labels[chosen]}
+            yield {
+                "inputs": self._make(draws[chosen]),
+                "data_samples": labels[chosen],
+                "index": draws.order[chosen],
+            }
 
     def _make(self, draws: Draws) -> Tensor:
         channels, height, width = self._padded

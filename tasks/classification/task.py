@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from mmengine.model import BaseModel
 
-from tasks.base import TASKS, BatchSource, Drawing, Score, Task, data_folder
+from tasks.base import TASKS, BatchSource, Drawing, Judged, Score, Task, data_folder
 from tasks.classification.classifier import Classifier
 from tasks.classification.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from tasks.classification.evaluation import predict
@@ -196,9 +196,11 @@ class ClassificationTask(Task):
         The model is evaluated in eval mode and gets back the mode that each of its modules had.
         ``split`` as for :meth:`eval_batches`.
         """
-        found = classification_metrics(*predict(model, self.eval_batches(split, device)))
+        logits, labels = predict(model, self.eval_batches(split, device))
+        right = (logits.argmax(1) == labels).byte().cpu().numpy()
+        found = Judged(classification_metrics(logits, labels), right)
         if self._corruptions and split == "test":
-            found |= self._corrupted(model, device)
+            found.update(self._corrupted(model, device))
         return found
 
     def eval_batches(self, split: str, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 from mmdet.evaluation.metrics import coco_metric
 from pycocotools.cocoeval import Params
 
-from tasks.base import Score, not_finite
+from tasks.base import Judged, Score, not_finite
 from tasks.detection.finite import is_finite
 
 KINDS = {"bbox": "box_ap", "segm": "mask_ap"}
@@ -70,7 +70,7 @@ def average_precision(
         names = [KINDS[kind] + suffix + at for kind in kinds for suffix, at, _ in _statistics()]
         reason = Score(None, not_finite(broken, images), diverged=broken == images)
         return dict.fromkeys(names, reason)
-    with _precisions() as precisions:
+    with _evaluations() as (precisions, matched):
         metric.evaluate(images)
     nothing = len(precisions) < len(kinds)  # CocoMetric gives up where nothing was detected
     present = _sizes_present(metric)
@@ -88,7 +88,9 @@ def average_precision(
                 if value is None
                 else Score(100 * value, note)
             )
-    return found
+    counts = matched.get(kinds[0], {})
+    order = metric._coco_api.get_img_ids()
+    return Judged(found, np.array([min(counts.get(each, 0), 255) for each in order], np.uint8))
 
 
 def _statistics() -> Iterator[tuple[str, str, int]]:
@@ -124,21 +126,28 @@ def _sizes_present(metric: coco_metric.CocoMetric) -> dict[str, bool]:
 
 
 @contextmanager
-def _precisions() -> Iterator[dict[str, np.ndarray]]:
-    """Keep the precisions of every COCO evaluation made inside, by kind.
+def _evaluations() -> Iterator[tuple[dict[str, np.ndarray], dict[str, dict[int, int]]]]:
+    """Keep the precisions of every COCO evaluation made inside, and the objects found, by kind.
 
-    CocoMetric returns a few means of them with three decimals.
+    CocoMetric returns a few means of the precisions with three decimals. Objects are counted by
+    image: those of all sizes that a detection of their class meets at an IoU of 0.5.
     """
     kept: dict[str, np.ndarray] = {}
+    matched: dict[str, dict[int, int]] = {}
     evaluation = coco_metric.COCOeval
 
     class Kept(evaluation):  # type: ignore[valid-type]
         def summarize(self) -> None:
             super().summarize()
             kept[self.params.iouType] = self.eval["precision"]
+            counts = matched.setdefault(self.params.iouType, {})
+            for each in filter(None, self.evalImgs):
+                if each["aRng"] == self.params.areaRng[0]:
+                    found = (each["gtMatches"][0] > 0) & ~np.asarray(each["gtIgnore"], bool)
+                    counts[each["image_id"]] = counts.get(each["image_id"], 0) + int(found.sum())
 
     coco_metric.COCOeval = Kept
     try:
-        yield kept
+        yield kept, matched
     finally:
         coco_metric.COCOeval = evaluation

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmseg.evaluation.metrics import IoUMetric
 
-from tasks.base import Score, not_finite
+from tasks.base import Judged, Score, not_finite
 from tasks.segmentation.cityscapes import VOID
 
 
@@ -35,12 +36,15 @@ def intersection_over_union(
     # them up is exact to 16 million pixels only, which is eight pictures of Cityscapes.
     areas = torch.zeros(4, len(classes), dtype=torch.float64)
     images = broken = 0
+    shares: list[int] = []
     for batch, samples in outputs:
         images += len(samples)
         broken += sum(not _is_finite(sample) for sample in samples)
         metric.process(batch, [sample.to_dict() for sample in samples])
         for image in metric.results:
             areas += torch.stack(image).double()
+            right, labelled = float(image[0].sum()), float(image[3].sum())
+            shares.append(round(255 * right / labelled) if labelled else 0)
         metric.results.clear()
     if broken or not areas[3].sum():
         nothing = "no pixel of the split is labelled: all are void"
@@ -48,12 +52,13 @@ def intersection_over_union(
         reason = Score(None, note, diverged=0 < broken == images)
         return dict.fromkeys(("miou", "aacc", "macc", *(f"iou@{name}" for name in classes)), reason)
     found = IoUMetric.total_area_to_metrics(*areas)
-    return {
+    metrics = {
         "miou": _mean(found["IoU"], "labelled or predicted"),
         "aacc": 100 * float(found["aAcc"]),
         "macc": _mean(found["Acc"], "labelled"),
         **{f"iou@{name}": _one(iou) for name, iou in zip(classes, found["IoU"], strict=True)},
     }
+    return Judged(metrics, np.array(shares, np.uint8))
 
 
 def _is_finite(sample: Any) -> bool:

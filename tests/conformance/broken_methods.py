@@ -102,20 +102,6 @@ class Unused(Plain):
         return model
 
 
-@METHODS.register("broken_thawing")
-class Thawing(Plain):
-    """Moves a parameter that it froze."""
-
-    def prepare(self, model):
-        self.frozen = next(model.parameters()).requires_grad_(False)
-        return model
-
-    def train_step(self, model, data, optim_wrapper):
-        with torch.no_grad():
-            self.frozen.mul_(0.99)
-        return super().train_step(model, data, optim_wrapper)
-
-
 @METHODS.register("broken_destroying")
 class Destroying(Plain):
     """Makes its variant out of the training model itself."""

@@ -10,7 +10,11 @@ from benchmarks.conformance.finding import PASSED
 from methods import METHODS
 
 QUICK = ("end_to_end", "stochastic_depth", "checkpointing")
-OWN = [entry.name for entry in METHODS.entries() if entry.module.startswith("methods.")]
+OWN = [
+    entry.name
+    for entry in METHODS.entries()
+    if entry.module.startswith("methods.") and entry.name != "compose"
+]
 CASES = [
     pytest.param(name, {}, id=name, marks=() if name in QUICK else pytest.mark.slow) for name in OWN
 ] + [
@@ -21,6 +25,7 @@ CASES = [
         ("mind", "nested", {"selection": "nested"}),
         ("adaptive_depth", "labels", {"distillation": False}),
         ("optimal_depth", "fixed", {"fixed_depth": 2}),
+        ("compose", "two", {"methods": ["replacement", "checkpointing"]}),
     )
 ]
 

@@ -7,7 +7,7 @@ import json
 import re
 import runpy
 import shutil
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import ModuleType
 
@@ -66,6 +66,9 @@ def test_a_card_lists_the_options_that_the_method_has(name: str) -> None:
     shown = re.findall(r"^\| `(\w+)` \| (`[^`]*`) \|", card, re.MULTILINE)
     assert [option for option, _ in shown] == [field.name for field in fields(method)]
     for (_, default), field in zip(shown, fields(method), strict=True):
+        if field.default is MISSING:
+            assert default == "`required`"
+            continue
         told = yaml.safe_load(default.strip("`"))
         expected = list(field.default) if isinstance(field.default, tuple) else field.default
         assert told == expected

@@ -298,5 +298,5 @@ def test_a_share_is_a_fraction(wrong):
 
 
 def test_epochs_are_not_negative():
-    with pytest.raises(UserError, match="asks for -1 epochs"):
+    with pytest.raises(UserError, match="has -1 epochs"):
         Phase("first", epochs=-1)

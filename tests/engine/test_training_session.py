@@ -9,10 +9,12 @@ from engine.training_helpers import digits, session
 
 from benchmarks.engine.checkpoint import write_checkpoint
 from benchmarks.engine.optim import optim_wrapper_config, schedule_in_batches
+from benchmarks.engine.snapshot import Snapshot
 from benchmarks.engine.state import PhaseState
 from methods.base import Method, Phase
 from tasks.errors import UserError
 from tasks.files.checkpoints import load_plain
+from tasks.modules import copy_weights
 
 
 class Plain(Method):
@@ -146,10 +148,14 @@ def test_a_phase_cannot_change_what_is_set_up_once(tmp_path, field):
         session(tmp_path, Changing(), 3).run()
 
 
+def taken(model):
+    return Snapshot(copy_weights(model))
+
+
 def test_a_validation_without_the_headline_metric_is_never_the_best():
     state, model = PhaseState(), torch.nn.Linear(1, 1)
     for epoch, value in enumerate([None, 3.0, None, 2.0], 1):
-        state.add("train", {"epoch": epoch, "box_ap": value}, "box_ap", model)
+        state.add("train", {"epoch": epoch, "box_ap": value}, "box_ap", lambda: taken(model))
     assert (state.best_value, state.best_epoch) == (3.0, 2)
     assert len(state.curve) == 4
 
@@ -162,7 +168,7 @@ def test_kept_weights_that_stayed_the_same_are_held_and_saved_once(tmp_path):
     for number in range(4):
         state.begin(f"depth={number}")
         torch.nn.init.constant_(model[0].bias, number)
-        state.end(1, model, keep=True)
+        state.end(1, keep=taken(model))
         write_checkpoint(tmp_path / "kept.pth", {"kept": state.kept})
         sizes.append((tmp_path / "kept.pth").stat().st_size)
     assert sizes[-1] < sizes[0] + 3 * 4 * 64 * 4

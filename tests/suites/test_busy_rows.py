@@ -38,7 +38,7 @@ def flagged(train: Contention) -> set[str]:
         spec=SimpleNamespace(
             budget=SimpleNamespace(amounts={"seconds": 10.0, "steps": 10}), target=Target(90)
         ),
-        task=SimpleNamespace(headline="top1"),
+        task=SimpleNamespace(headline="top1", train_samples=lambda: 20),
         recipe=SimpleNamespace(batch_size=4, accumulate=1),
     )
     rows = [m for _, m in phase_rows(built, meters, state, 5)]

@@ -23,6 +23,7 @@ from benchmarks.suites.document import suite_names
 from methods.base import METHODS
 from tasks.base import TASKS, Recipe
 from tasks.errors import UserError
+from tasks.registry import Entry
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(METHODS, "_objects", {"plain": object, "shrink": Shrink, "drop": object})
     monkeypatch.setattr(METHODS, "_scanned", {})
     monkeypatch.setattr(TASKS, "_objects", {"classification": object, "detection": object})
-    monkeypatch.setattr(TASKS, "_scanned", {})
+    own = {"classification": Entry("classification", "", "tasks.classification.task")}
+    monkeypatch.setattr(TASKS, "_scanned", own)
 
 
 SUITE = """\

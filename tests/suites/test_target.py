@@ -40,7 +40,7 @@ def test_a_target_is_read_back_from_what_is_written(value, metric):
 )
 def test_what_is_no_target_is_refused(value, says):
     with pytest.raises(UserError, match=says):
-        Target.parse(value)
+        Target.parse(value).require_known()
 
 
 @UNHURRIED

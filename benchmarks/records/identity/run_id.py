@@ -10,8 +10,9 @@ from typing import Any
 
 _TOLD = 30
 """Characters of a run's name that options may take; the digest tells all of them apart."""
-NAMES_ONLY = ("suite", "label", "method_file")
-"""Fields of a spec that name things. What a method file holds is in the fingerprint."""
+NAMES_ONLY = ("suite", "label", "method_file", "init_from")
+"""Fields of a spec that name things. What a method file or another run holds is in the
+fingerprint."""
 
 
 def run_id(

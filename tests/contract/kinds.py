@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from contract.registering import register
 from mmengine.hooks import Hook
 from torch import nn
 
-from methods import METHODS, Method
+from methods import Method
 from methods.base import Phase
 from methods.step import backward, unscaled_update, update
 
 
-@METHODS.register("kind_distillation")
+@register("kind_distillation")
 @dataclass
 class Distillation(Method):
     """A wider teacher is trained first, in the same run."""
@@ -61,7 +62,7 @@ class Distillation(Method):
         return {"loss": loss.detach()}
 
 
-@METHODS.register("kind_sam")
+@register("kind_sam")
 @dataclass
 class SAM(Method):
     """Sharpness-aware minimisation: the gradient is taken at the worst point nearby."""
@@ -93,7 +94,7 @@ class SAM(Method):
         return {"loss": first.detach()}
 
 
-@METHODS.register("kind_gradients")
+@register("kind_gradients")
 @dataclass
 class ByHand(Method):
     """Gradients written by hand, as local rules of learning do; these are those of autograd."""
@@ -115,7 +116,7 @@ class ByHand(Method):
         return {"loss": loss.detach()}
 
 
-@METHODS.register("kind_two_updates")
+@register("kind_two_updates")
 @dataclass
 class TwoUpdates(Method):
     """Two updates on each batch."""
@@ -133,7 +134,7 @@ class TwoUpdates(Method):
         return {"loss": loss.detach()}
 
 
-@METHODS.register("kind_pruning")
+@register("kind_pruning")
 @dataclass
 class Pruning(Method):
     """The classifier loses input channels while it trains, with the optimizer's state."""
@@ -188,7 +189,7 @@ class Prune(Hook):
             self.method.restructure(runner.model, wanted, runner.optim_wrapper.optimizer)
 
 
-@METHODS.register("kind_selective")
+@register("kind_selective")
 @dataclass
 class Selective(Method):
     """Each epoch trains on the half of the images whose last known loss is the largest."""
@@ -238,7 +239,7 @@ class Smaller:
             yield batch
 
 
-@METHODS.register("kind_progressive")
+@register("kind_progressive")
 @dataclass
 class Progressive(Method):
     """Images and batches grow after the first epoch."""
@@ -267,7 +268,7 @@ class Easy:
             yield {k: v[chosen] for k, v in batch.items()}
 
 
-@METHODS.register("kind_pruned_data")
+@register("kind_pruned_data")
 @dataclass
 class PrunedData(Method):
     """Trains on the first classes alone."""
@@ -281,7 +282,7 @@ class PrunedData(Method):
         return Easy(source, self.classes)
 
 
-@METHODS.register("kind_swa")
+@register("kind_swa")
 @dataclass
 class SWA(Method):
     """The mean of the weights at the ends of epochs; its norm statistics are recomputed."""
@@ -337,7 +338,7 @@ class EpochMean(Hook):
         self.method.add(runner.model)
 
 
-@METHODS.register("kind_two_phases")
+@register("kind_two_phases")
 @dataclass
 class TwoPhases(Method):
     """Two phases; the second goes on with the first one's optimizer."""

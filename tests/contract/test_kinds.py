@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from contract import kinds
+from contract.registering import REGISTERED
 
 from benchmarks.budget import Budget
 from benchmarks.conformance.checking import run_check
@@ -26,7 +27,7 @@ from benchmarks.spec import RunSpec
 from methods.base import METHODS, Method, Phase
 from tasks.errors import UserError
 
-KINDS = [name for name in METHODS.names() if name.startswith("kind_")]
+KINDS = sorted(name for name in REGISTERED if name.startswith("kind_"))
 
 
 def spec(method: str, epochs: float = 2, recipe: dict[str, Any] | None = None, **options: Any):

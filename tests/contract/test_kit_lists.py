@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from conformance.kit_helpers import whole_and_short
 from contract import kinds, wrong  # noqa: F401  (register methods)
@@ -11,12 +9,7 @@ from contract import kinds, wrong  # noqa: F401  (register methods)
 from benchmarks.conformance.checking import run_check
 from benchmarks.conformance.finding import FAILED, PASSED
 from benchmarks.conformance.subject import Subject
-from benchmarks.suites.plugins import import_method_file
 from tasks.errors import UserError
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-for name in ("ema", "local", "exits", "int8"):
-    import_method_file(EXAMPLES / f"{name}.py")
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 
 import torch
+from contract.registering import register
 from mmengine.hooks import Hook
 from sklearn.datasets import load_digits
 from torch import nn
 
-from methods import METHODS, Method, block_view
+from methods import Method, block_view
 from methods.step import backward, unscaled_update, update
 
 
@@ -29,7 +30,7 @@ def fit(model, steps=3):
     return model
 
 
-@METHODS.register("wrong_test_images")
+@register("wrong_test_images")
 class TestImages(Method):
     """Trains on test images."""
 
@@ -44,7 +45,7 @@ class TestImages(Method):
         return model.train_step(data, optim_wrapper)
 
 
-@METHODS.register("wrong_test_labels")
+@register("wrong_test_labels")
 class TestLabels(Method):
     """Keeps test labels in a buffer."""
 
@@ -58,7 +59,7 @@ class TestLabels(Method):
         return model
 
 
-@METHODS.register("wrong_variant")
+@register("wrong_variant")
 class LacksBlock(Method):
     """Deploys a network that lacks a block."""
 
@@ -71,7 +72,7 @@ class LacksBlock(Method):
         return {"full": deployed}
 
 
-@METHODS.register("wrong_prepare")
+@register("wrong_prepare")
 class TrainsInPrepare(Method):
     """Trains before training."""
 
@@ -79,7 +80,7 @@ class TrainsInPrepare(Method):
         return fit(model)
 
 
-@METHODS.register("wrong_variants")
+@register("wrong_variants")
 class TrainsInVariants(Method):
     """Trains after training."""
 
@@ -90,7 +91,7 @@ class TrainsInVariants(Method):
         return {"full": fit(copy.deepcopy(model))}
 
 
-@METHODS.register("wrong_updates")
+@register("wrong_updates")
 class SeveralUpdates(Method):
     """Several updates on each batch."""
 
@@ -107,7 +108,7 @@ class SeveralUpdates(Method):
         return {"loss": loss.detach()}
 
 
-@METHODS.register("wrong_hidden")
+@register("wrong_hidden")
 class Hidden(Method):
     """Keeps a network for itself."""
 
@@ -144,7 +145,7 @@ class Half(nn.Module):
         return x[:, ::2]
 
 
-@METHODS.register("wrong_pruning")
+@register("wrong_pruning")
 class PrunesInHook(Method):
     """Changes the network in a hook, and says nothing of it."""
 

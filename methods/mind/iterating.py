@@ -272,8 +272,10 @@ class LossForward:
     model: BaseModel
     controller: Controller
 
-    def __call__(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
-        """What the model gives in that mode."""
+    def __call__(
+        self, inputs: Any, data_samples: Any = None, mode: str = "tensor", index: Any = None
+    ) -> Any:
+        """What the model gives in that mode; the numbers of images (``index``) change nothing."""
         controller = self.controller
         controller.wants_loss = mode == "loss"
         try:

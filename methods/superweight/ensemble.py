@@ -66,7 +66,9 @@ class Ensemble(BaseModel):
         super().__init__(data_preprocessor=backbone.members[0].data_preprocessor)
         self.backbone = backbone
 
-    def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
+    def forward(
+        self, inputs: Any, data_samples: Any = None, mode: str = "tensor", index: Any = None
+    ) -> Any:
         """Each member's losses as ``member1.loss``, or the prediction of :class:`Members`."""
         if mode != "loss":
             return self.backbone(inputs, data_samples, mode)

@@ -18,9 +18,8 @@ from benchmarks.conformance.subject import Subject
 from benchmarks.engine.building import build_run, prepared_model
 from benchmarks.engine.evaluation import Rows, evaluate
 from benchmarks.engine.session import TrainingSession
-from benchmarks.engine.snapshot import InTraining, Snapshot
+from benchmarks.engine.snapshot import InTraining
 from benchmarks.engine.spent_rows import phase_rows, run_rows
-from benchmarks.engine.state import PhaseState
 from benchmarks.meters.session import RunMeters
 from benchmarks.meters.train_operations import TrainOperations
 from benchmarks.spec import RunSpec
@@ -132,11 +131,6 @@ def test_the_best_weights_may_have_another_structure(tmp_path: Path) -> None:
     assert table.value("top1", "test_best") < table.value("top1", "test")
 
 
-def test_pruning_keeps_the_momentum_of_what_stays(tmp_path: Path) -> None:
-    session, _ = trained(tmp_path, spec("kind_pruning", 1))
-    assert session.state.finished[0].batches > 5
-
-
 def test_data_that_is_chosen_counts_as_what_is_trained_on(tmp_path: Path) -> None:
     plain, _ = trained(tmp_path / "plain", spec("end_to_end", 2))
     chosen, meters = trained(tmp_path / "chosen", spec("kind_pruned_data", 2))
@@ -245,8 +239,3 @@ def test_no_method_imports_the_harness() -> None:
             names = [alias.name for alias in node.names] if imports else []
             names.append(getattr(node, "module", None) or "")
             assert not any(name.split(".")[0] == "benchmarks" for name in names), file
-
-
-def test_a_snapshot_holds_what_it_was_taken_of() -> None:
-    assert Snapshot({}).structure is None
-    assert PhaseState().best is None
